@@ -1,0 +1,104 @@
+//! All that a speaker needs to know, in `net` types; made by `plan::speakers`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::Serialize;
+
+use crate::net::{Asn, BgpIdentifier, IfName};
+
+/// One speaker: a node's BIRD, or a router's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SpeakerConfig {
+    /// Whose speaker it is, for messages.
+    pub name: String,
+    /// The local AS.
+    pub local_as: Asn,
+    /// The BGP identifier: the node's IPv4 address (calico-behaviour 7.1).
+    pub router_id: BgpIdentifier,
+    /// TCP port it listens on.
+    pub listen_port: u16,
+    /// Pacing of connections.
+    pub timers: TimerConfig,
+    /// Static routes, protocol `static1`: a node's own blocks, as blackholes.
+    pub statics: Vec<IpNet>,
+    /// Sessions, in the order in which BIRD lists them.
+    pub peers: Vec<PeerConfig>,
+    /// Blocks and pools, for the export chain (calico-behaviour 7.5) and the kernel filter (3.3).
+    pub policy: PolicyConfig,
+}
+
+/// Pacing (calico-behaviour 7.1). The hold and keepalive times are the protocol's own and no matter of `fast`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TimerConfig {
+    /// Hold time offered, in whole seconds; 240 s in Calico.
+    pub hold_time: Duration,
+    /// Before the first connect; 2 s in Calico.
+    pub connect_delay: Duration,
+    /// ConnectRetryTimer; 5 s in Calico.
+    pub connect_retry: Duration,
+    /// After an error, doubling from the first to the second; 5 s to 30 s in Calico.
+    pub error_wait: (Duration, Duration),
+}
+
+/// One planned session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerConfig {
+    /// BIRD's protocol name: `Mesh_172_18_0_3`.
+    pub name: String,
+    /// The peer's address.
+    pub remote: IpAddr,
+    /// The port to dial.
+    pub remote_port: u16,
+    /// The peer's AS.
+    pub remote_as: Asn,
+    /// Source address of the connection and default next hop; `None` leaves it to the kernel.
+    pub local: Option<IpAddr>,
+    /// Never dials (calico-behaviour 7.2).
+    pub passive: bool,
+    /// Graceful-restart time offered, in whole seconds.
+    pub restart_time: Duration,
+}
+
+/// What the export chain and the kernel filter decide by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyConfig {
+    /// This node's blocks (confirmed affinities): advertised as they are, nothing inside them is (7.5 step 7).
+    pub own_blocks: Vec<Ipv4Net>,
+    /// Every IP pool.
+    pub pools: Vec<PoolPolicy>,
+    /// `Some(normal priority)` in profile `current`: LOCAL_PREF = 2147483647 − metric on export (7.5 step 1), metric =
+    /// 2147483647 − LOCAL_PREF in the kernel (3.3 rule 2). `None` in `classic`: LOCAL_PREF 100, no metric.
+    pub normal_priority: Option<u32>,
+    /// Export everything that is not learned from the kernel: a plain router's policy, not a Calico node's.
+    pub export_all: bool,
+}
+
+/// One IP pool, as BGP sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolPolicy {
+    /// The pool.
+    pub cidr: Ipv4Net,
+    /// `disableBGPExport` (7.5 step 3).
+    pub disable_bgp_export: bool,
+    /// What becomes of learned routes inside it (3.3 rule 4).
+    pub kernel: KernelRule,
+}
+
+/// How a route inside a pool goes into the kernel (calico-behaviour 3.3 rule 4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelRule {
+    /// As resolved: no encapsulation.
+    Direct,
+    /// Through a tunnel device with the BGP NEXT_HOP as gateway, onlink; `unless` the NEXT_HOP lies in this network.
+    Tunnel {
+        /// `tunl0`.
+        dev: IfName,
+        /// The local node's network, for CrossSubnet.
+        unless: Option<Ipv4Net>,
+    },
+    /// Not at all: Felix owns it, or it is VXLAN.
+    Refuse,
+}

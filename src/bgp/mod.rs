@@ -1,0 +1,13 @@
+//! BGP without I/O: the codec, the session state machine, the RIBs and the speaker that joins them.
+//!
+//! Everything here is deterministic: time comes in as an argument, bytes and socket events come in as [`Event`]s,
+//! and what is to be done goes out as [`Action`]s. `bgp_io` drives it with real sockets, tests with queues and a
+//! virtual clock. It knows nothing of topologies and plans: a speaker takes a [`SpeakerConfig`].
+
+pub mod config;
+pub mod event;
+pub mod view;
+pub mod wire;
+
+pub use config::*;
+pub use event::*;

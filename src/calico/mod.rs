@@ -1,0 +1,1 @@
+//! Calico's calculations, bit for bit: IPAM, names, selectors (docs/calico-behaviour.md).

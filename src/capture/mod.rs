@@ -1,0 +1,1 @@
+//! Packet sockets inside the namespaces, and pcapng files.

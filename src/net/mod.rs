@@ -1,0 +1,17 @@
+//! The vocabulary every other module speaks: names, numbers, and the kernel objects as values.
+//!
+//! Newtypes refuse what the kernel or an RFC would refuse, so that a value in hand is a valid one.
+
+mod asn;
+mod link;
+mod mac;
+mod name;
+mod neighbour;
+mod route;
+
+pub use asn::{Asn, BgpIdentifier};
+pub use link::{Link, LinkKind};
+pub use mac::MacAddr;
+pub use name::{IfName, InvalidName, LabName, NetnsName};
+pub use neighbour::{FdbEntry, Neighbour};
+pub use route::{NextHop, ParseRouteError, Route, RouteKind, RouteProtocol, Scope};

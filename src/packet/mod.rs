@@ -1,0 +1,1 @@
+//! Captured frames: bytes to layers, one line of text, and the capture filter.

@@ -1,0 +1,153 @@
+//! The plan's types. Every list is in a fixed order: the same topology gives the same plan, byte for byte.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::Serialize;
+
+use crate::bgp::SpeakerConfig;
+use crate::net::{IfName, LabName, MacAddr, NetnsName, Route};
+
+/// A whole lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The lab.
+    pub lab: LabName,
+    /// Every namespace: fabric, gateway, nodes in file order, pods in file order.
+    pub namespaces: Vec<NetnsPlan>,
+    /// One speaker per node, in file order.
+    pub speakers: Vec<SpeakerPlan>,
+    /// Pods with the address they got, in the order of the topology.
+    pub pods: Vec<PodPlan>,
+}
+
+/// What a namespace is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Holds a bridge per segment.
+    Fabric,
+    /// The implicit gateways.
+    Gateway,
+    /// A Kubernetes node.
+    Node,
+    /// A pod.
+    Pod,
+}
+
+/// One namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetnsPlan {
+    /// Its name on the host: `<lab>-<name>`.
+    pub netns: NetnsName,
+    /// Its name in the lab: the node's, the pod's, `fabric`, `gateway`.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Sysctls set before any link exists, as paths below `/proc/sys` with `/`: (`net/ipv4/ip_forward`, `1`).
+    pub sysctls: Vec<Sysctl>,
+    /// Links in creation order, `lo` excepted: it is always brought up.
+    pub links: Vec<LinkPlan>,
+    /// Neighbour entries.
+    pub neighbours: Vec<NeighbourPlan>,
+    /// Routes that the lab itself writes, in creation order: the CNI plugin's, Felix's, the default route. Neither those the kernel
+    /// makes for an address nor those the speaker writes.
+    pub routes: Vec<Route>,
+    /// natOutgoing, where a pool of this node has it.
+    pub masquerade: Option<Masquerade>,
+    /// Table main as it stands once converged, everybody's routes included, in the kernel's order.
+    pub table: Vec<Route>,
+}
+
+/// A kernel parameter of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sysctl {
+    /// Path below `/proc/sys`, separated by `/` (an interface's name may hold dots).
+    pub key: String,
+    /// What to write.
+    pub value: String,
+}
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkPlan {
+    /// The name.
+    pub name: IfName,
+    /// What it is.
+    pub kind: LinkKindPlan,
+    /// Link-layer address; `None` lets the kernel choose.
+    pub mac: Option<MacAddr>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// The bridge of the same namespace that it is a port of.
+    pub master: Option<IfName>,
+    /// Addresses.
+    pub addresses: Vec<IpNet>,
+    /// Sysctls of this link, set once it exists and before it goes up; keys as in [`NetnsPlan::sysctls`].
+    pub sysctls: Vec<Sysctl>,
+    /// Whether it is up.
+    pub up: bool,
+}
+
+/// What a planned link is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKindPlan {
+    /// A bridge without spanning tree, a segment.
+    Bridge,
+    /// One end of a veth pair; the other end's plan names this one in turn.
+    Veth {
+        /// Where the other end is.
+        peer_netns: NetnsName,
+        /// What the other end is called.
+        peer: IfName,
+    },
+}
+
+/// One permanent neighbour entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NeighbourPlan {
+    /// The neighbour.
+    pub dst: IpAddr,
+    /// On which interface.
+    pub dev: IfName,
+    /// Its link-layer address.
+    pub lladdr: MacAddr,
+}
+
+/// natOutgoing of one node (calico-behaviour 6): source in `sources` and destination in none of `pools` → masquerade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Masquerade {
+    /// Pools with natOutgoing.
+    pub sources: Vec<Ipv4Net>,
+    /// All pools.
+    pub pools: Vec<Ipv4Net>,
+}
+
+/// One speaker and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SpeakerPlan {
+    /// The node.
+    pub node: String,
+    /// Its namespace.
+    pub netns: NetnsName,
+    /// The speaker.
+    pub config: SpeakerConfig,
+}
+
+/// One pod's attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PodPlan {
+    /// The pod.
+    pub name: String,
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its node.
+    pub node: String,
+    /// Its network namespace.
+    pub netns: NetnsName,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The host end of its veth.
+    pub host_interface: IfName,
+}

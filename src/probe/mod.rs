@@ -1,0 +1,1 @@
+//! Traffic: ping, the HTTP client, and the web server of every pod.

@@ -1,0 +1,1 @@
+//! Values to text: tables, diagnostics, the layouts of birdc and calicoctl, JUnit.

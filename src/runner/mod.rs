@@ -1,0 +1,1 @@
+//! Runs a scenario: executes steps, waits for facts, emits events.
