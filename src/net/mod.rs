@@ -3,6 +3,7 @@
 //! Newtypes refuse what the kernel or an RFC would refuse, so that a value in hand is a valid one.
 
 mod asn;
+mod duration;
 mod link;
 mod mac;
 mod name;
@@ -10,6 +11,7 @@ mod neighbour;
 mod route;
 
 pub use asn::{Asn, BgpIdentifier};
+pub use duration::{parse_duration, show_duration};
 pub use link::{Link, LinkKind};
 pub use mac::MacAddr;
 pub use name::{IfName, InvalidName, LabName, NetnsName};

@@ -352,9 +352,7 @@ pub enum ParseRouteError {
         word: String,
     },
     /// A word that no route has.
-    #[error(
-        "`{word}` is no word of a route: it is written as `ip route` prints it, `10.244.73.64/26 via 172.18.0.3 dev eth0 proto bird`"
-    )]
+    #[error("`{word}` is no word of a route")]
     Word {
         /// The word.
         word: String,

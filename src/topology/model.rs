@@ -7,6 +7,7 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::selector::Selector;
 use crate::net::{Asn, IfName, LabName};
 
 /// Bytes of the topology file that something was read from.
@@ -104,8 +105,8 @@ pub struct IpPool {
     pub disabled: bool,
     /// Not advertised by BGP.
     pub disable_bgp_export: bool,
-    /// Which nodes allocate from it; an expression of the selector language (calico-behaviour 7.11), known to parse.
-    pub node_selector: String,
+    /// Which nodes allocate from it.
+    pub node_selector: Selector,
     /// Where the file says so; empty for the pool that `mode` makes.
     pub span: Span,
 }
@@ -117,7 +118,8 @@ pub struct Segment {
     pub subnet: Ipv4Net,
     /// MTU of every interface on it, in bytes; 1500 unless said.
     pub mtu: u32,
-    /// The implicit gateway's address on it; `None` where a declared router serves the segment.
+    /// The implicit gateway's address on it; `None` where a declared router serves the segment, and where nodes have both its
+    /// first and its last address and no default route goes through it (a link between second interfaces).
     pub implicit_gateway: Option<Ipv4Addr>,
 }
 
