@@ -1,1 +1,7 @@
-//! Calico's calculations, bit for bit: IPAM, names, selectors (docs/calico-behaviour.md).
+//! Calico's calculations, bit for bit: IPAM, names, encapsulation (docs/calico-behaviour.md).
+
+pub mod encap;
+mod go_rand;
+mod go_rand_table;
+pub mod ipam;
+pub mod names;

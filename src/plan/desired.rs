@@ -50,10 +50,12 @@ pub struct NetnsPlan {
     pub links: Vec<LinkPlan>,
     /// Neighbour entries.
     pub neighbours: Vec<NeighbourPlan>,
+    /// Forwarding entries of VXLAN devices.
+    pub fdb: Vec<FdbPlan>,
     /// Routes that the lab itself writes, in creation order: the CNI plugin's, Felix's, the default route. Neither those the kernel
     /// makes for an address nor those the speaker writes.
     pub routes: Vec<Route>,
-    /// natOutgoing, where a pool of this node has it.
+    /// natOutgoing, on every node where any pool has it.
     pub masquerade: Option<Masquerade>,
     /// Table main as it stands once converged, everybody's routes included, in the kernel's order.
     pub table: Vec<Route>,
@@ -93,7 +95,7 @@ pub struct LinkPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKindPlan {
-    /// A bridge without spanning tree, a segment.
+    /// A bridge without spanning tree and without multicast snooping (IFLA_BR_MCAST_SNOOPING 0), a segment.
     Bridge,
     /// One end of a veth pair; the other end's plan names this one in turn.
     Veth {
@@ -102,6 +104,30 @@ pub enum LinkKindPlan {
         /// What the other end is called.
         peer: IfName,
     },
+    /// `vxlan.calico` (calico-behaviour 4).
+    Vxlan {
+        /// VXLAN network identifier.
+        vni: u32,
+        /// UDP port.
+        port: u16,
+        /// The node's address, source of the outer packets.
+        local: Ipv4Addr,
+        /// The interface that bears it.
+        parent: IfName,
+    },
+    /// `tunl0`: the kernel's own where it has ipip, a TUN device otherwise (calico-behaviour 5).
+    Tunl0,
+}
+
+/// One permanent forwarding entry of a VXLAN device (calico-behaviour 4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FdbPlan {
+    /// The remote VTEP's MAC.
+    pub mac: MacAddr,
+    /// The VXLAN device.
+    pub dev: IfName,
+    /// The remote node.
+    pub dst: Ipv4Addr,
 }
 
 /// One permanent neighbour entry.

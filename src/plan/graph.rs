@@ -1,0 +1,280 @@
+//! Who is linked to what: the lab's namespaces and segments as a graph, and whether packets get from one end to another.
+//!
+//! Built from a plan less the links that are down. It knows the kernel's own routes (connected and planned), not BGP's:
+//! a session must not depend on what it carries.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use petgraph::graph::{NodeIndex, UnGraph};
+use petgraph::unionfind::UnionFind;
+use petgraph::visit::EdgeRef;
+
+use super::expect::Faults;
+use super::{LinkKindPlan, LinkPlan, NetnsPlan, Role};
+use crate::net::IfName;
+
+/// A vertex.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A namespace, by its index in `Plan::namespaces`.
+    Netns(usize),
+    /// A bridge of a namespace: a segment.
+    Bridge(usize, IfName),
+}
+
+/// The graph. Vertices are namespaces and bridges, edges are veth pairs that are up at both ends.
+#[derive(Debug)]
+pub struct Wiring<'a> {
+    namespaces: &'a [NetnsPlan],
+    graph: UnGraph<Place, ()>,
+    /// What the other end of an interface that is up is part of.
+    beyond: HashMap<(usize, &'a IfName), NodeIndex>,
+    /// Vertices between which packets pass: segments, joined by routers that forward.
+    transit: UnionFind<usize>,
+    /// Per namespace, the ways out of it, longest prefix first.
+    ways: Vec<Vec<Way<'a>>>,
+}
+
+/// One way out of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way<'a> {
+    /// The destinations.
+    pub dst: IpNet,
+    /// The gateway; `None` on the link.
+    pub via: Option<IpAddr>,
+    /// The interface.
+    pub dev: &'a IfName,
+}
+
+/// Why two addresses have no path between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoPath {
+    /// The namespace has no route for the address.
+    NoRoute {
+        /// The namespace's name in the lab.
+        from: String,
+        /// The address.
+        to: Ipv4Addr,
+    },
+    /// No interface that is up has the address.
+    NoInterface {
+        /// The namespace's name in the lab.
+        on: String,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// Both are on segments, and nothing that forwards joins these.
+    NotJoined {
+        /// Namespace and interface of the one end.
+        from: (String, IfName),
+        /// Namespace and interface of the other end.
+        to: (String, IfName),
+    },
+}
+
+impl fmt::Display for NoPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoute { from, to } => write!(f, "`{from}` has no route to {to}"),
+            Self::NoInterface { on, address } => write!(f, "no interface of `{on}` that is up has {address}"),
+            Self::NotJoined { from, to } => {
+                write!(f, "no router joins the segments of `{}:{}` and `{}:{}`", from.0, from.1, to.0, to.1)
+            }
+        }
+    }
+}
+
+impl<'a> Wiring<'a> {
+    /// The wiring of `namespaces` without the links that `faults` has down.
+    pub fn new(namespaces: &'a [NetnsPlan], faults: &Faults) -> Self {
+        let mut graph = UnGraph::new_undirected();
+        let by_name: HashMap<_, _> =
+            namespaces.iter().enumerate().map(|(index, netns)| (&netns.netns, index)).collect();
+        let vertices: Vec<NodeIndex> = (0..namespaces.len()).map(|index| graph.add_node(Place::Netns(index))).collect();
+        let mut bridges = HashMap::new();
+        for (index, netns) in namespaces.iter().enumerate() {
+            for link in netns.links.iter().filter(|link| link.kind == LinkKindPlan::Bridge) {
+                bridges.insert((index, &link.name), graph.add_node(Place::Bridge(index, link.name.clone())));
+            }
+        }
+        let is_up = |index: usize, link: &LinkPlan| link.up && !faults.is_down(&namespaces[index].name, &link.name);
+        // What the end of a link is part of, where the link and the bridge that it is a port of are up.
+        let place = |index: usize, link: &LinkPlan| {
+            let netns: &NetnsPlan = &namespaces[index];
+            match &link.master {
+                _ if !is_up(index, link) => None,
+                None => Some(vertices[index]),
+                Some(master) => netns
+                    .link(master)
+                    .filter(|bridge| is_up(index, bridge))
+                    .and_then(|_| bridges.get(&(index, master)).copied()),
+            }
+        };
+        let links: HashMap<(usize, &IfName), &LinkPlan> = namespaces
+            .iter()
+            .enumerate()
+            .flat_map(|(index, netns)| netns.links.iter().map(move |link| ((index, &link.name), link)))
+            .collect();
+        let mut beyond = HashMap::new();
+        for (index, netns) in namespaces.iter().enumerate() {
+            for link in &netns.links {
+                let LinkKindPlan::Veth { peer_netns, peer } = &link.kind else { continue };
+                let Some(&other) = by_name.get(peer_netns) else { continue };
+                let Some(far_link) = links.get(&(other, peer)) else { continue };
+                if let (Some(near), Some(far)) = (place(index, link), place(other, far_link)) {
+                    beyond.insert((index, &link.name), far);
+                    // Each pair is met from both ends.
+                    if (index, &link.name) < (other, peer) {
+                        graph.add_edge(near, far, ());
+                    }
+                }
+            }
+        }
+        let mut transit = UnionFind::new(graph.node_count());
+        let forwards = |vertex: NodeIndex| match &graph[vertex] {
+            Place::Bridge(..) => true,
+            Place::Netns(index) => namespaces[*index].role == Role::Gateway,
+        };
+        for edge in graph.edge_references().filter(|edge| forwards(edge.source()) && forwards(edge.target())) {
+            transit.union(edge.source().index(), edge.target().index());
+        }
+        let ways = namespaces.iter().map(|netns| ways_out(netns, faults)).collect();
+        Self { namespaces, graph, beyond, transit, ways }
+    }
+
+    /// The graph itself.
+    pub fn graph(&self) -> &UnGraph<Place, ()> {
+        &self.graph
+    }
+
+    /// Which way namespace `from` sends packets for `to`: longest prefix among its connected and planned routes over links
+    /// that are up. A link without carrier keeps its routes.
+    pub fn way(&self, from: usize, to: Ipv4Addr) -> Option<Way<'a>> {
+        let to = IpAddr::V4(to);
+        self.ways.get(from)?.iter().find(|way| way.dst.contains(&to)).copied()
+    }
+
+    /// Whether a TCP session between `(a, a_address)` and `(b, b_address)` can stand: packets get through both ways.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn session_path(&self, a: usize, a_address: Ipv4Addr, b: usize, b_address: Ipv4Addr) -> Result<(), NoPath> {
+        self.path(a, b, b_address)?;
+        self.path(b, a, a_address)
+    }
+
+    /// Whether packets from namespace `from` reach `address`, which is on namespace `to`.
+    fn path(&self, from: usize, to: usize, address: Ipv4Addr) -> Result<(), NoPath> {
+        let name = |index: usize| self.namespaces[index].name.clone();
+        let way = self.way(from, address).ok_or_else(|| NoPath::NoRoute { from: name(from), to: address })?;
+        let holds = |link: &&LinkPlan| link.addresses.iter().any(|held| held.addr() == IpAddr::V4(address));
+        let arrives = self.namespaces[to]
+            .links
+            .iter()
+            .find(holds)
+            .ok_or_else(|| NoPath::NoInterface { on: name(to), address })?;
+        let joined = match (self.beyond.get(&(from, way.dev)), self.beyond.get(&(to, &arrives.name))) {
+            (Some(leaves), Some(enters)) => self.transit.equiv(leaves.index(), enters.index()),
+            _ => false,
+        };
+        match joined {
+            true => Ok(()),
+            false => {
+                Err(NoPath::NotJoined { from: (name(from), way.dev.clone()), to: (name(to), arrives.name.clone()) })
+            }
+        }
+    }
+}
+
+/// The kernel's and the plan's routes of `netns` over links that are up, longest prefix first.
+fn ways_out<'a>(netns: &'a NetnsPlan, faults: &Faults) -> Vec<Way<'a>> {
+    let up = |link: &&LinkPlan| link.up && !faults.is_down(&netns.name, &link.name);
+    let connected = netns.links.iter().filter(up).flat_map(|link| {
+        link.addresses.iter().map(move |address| Way { dst: address.trunc(), via: None, dev: &link.name })
+    });
+    let planned = netns.routes.iter().filter_map(|route| {
+        let dev = route.dev.as_ref().filter(|dev| netns.link(dev).filter(up).is_some())?;
+        Some(Way { dst: route.dst, via: route.via, dev })
+    });
+    let mut ways: Vec<Way<'_>> = connected.chain(planned).collect();
+    ways.sort_by_key(|way| std::cmp::Reverse(way.dst.prefix_len()));
+    ways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, Lab};
+    use super::super::{LinkKindPlan, Plan};
+    use super::*;
+
+    /// Two nodes on two segments that one gateway joins.
+    fn two_racks() -> Plan {
+        testing::plan(&Lab::new("lab").node("a", "10.0.1.11/24").node("b", "10.0.2.11/24").pod("p", "a").topology())
+    }
+
+    fn between_nodes(wiring: &Wiring<'_>) -> Result<(), NoPath> {
+        wiring.session_path(2, Ipv4Addr::new(10, 0, 1, 11), 3, Ipv4Addr::new(10, 0, 2, 11))
+    }
+
+    fn degree(wiring: &Wiring<'_>, place: &Place) -> usize {
+        let graph = wiring.graph();
+        let vertex = graph.node_indices().find(|&vertex| graph[vertex] == *place).unwrap();
+        graph.edges(vertex).count()
+    }
+
+    #[test]
+    fn every_veth_pair_is_an_edge() {
+        let plan = two_racks();
+        let wiring = Wiring::new(&plan.namespaces, &Faults::default());
+        assert_eq!(wiring.graph().node_count(), plan.namespaces.len() + 2);
+        assert_eq!(wiring.graph().edge_count(), 5, "two nodes, two legs of the gateway, one pod");
+        assert_eq!(degree(&wiring, &Place::Bridge(0, IfName::new("br0").unwrap())), 2);
+        assert_eq!(degree(&wiring, &Place::Netns(1)), 2);
+    }
+
+    #[test]
+    fn a_gateway_joins_segments_and_a_node_does_not() {
+        let mut plan = two_racks();
+        assert_eq!(between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())), Ok(()));
+        plan.namespaces[1].role = Role::Node;
+        let error = between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())).unwrap_err();
+        assert_eq!(error.to_string(), "no router joins the segments of `a:eth0` and `b:eth0`");
+    }
+
+    #[test]
+    fn without_a_default_route_the_other_segment_is_unknown() {
+        let mut plan = two_racks();
+        plan.namespaces[2].routes.retain(|route| route.via.is_none());
+        let error = between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())).unwrap_err();
+        assert_eq!(error.to_string(), "`a` has no route to 10.0.2.11");
+        let nobody = Wiring::new(&plan.namespaces, &Faults::default());
+        let error = nobody.session_path(3, Ipv4Addr::new(10, 0, 2, 11), 2, Ipv4Addr::new(9, 9, 9, 9)).unwrap_err();
+        assert_eq!(error.to_string(), "no interface of `a` that is up has 9.9.9.9");
+    }
+
+    #[test]
+    fn packets_leave_by_the_longest_prefix_over_a_link_that_is_up() {
+        let plan = two_racks();
+        let eth0 = IfName::eth(0);
+        let wiring = Wiring::new(&plan.namespaces, &Faults::default());
+        let pod = plan.pods[0].address;
+        assert_eq!(wiring.way(2, pod).unwrap().dev, &plan.pods[0].host_interface);
+        assert_eq!(wiring.way(2, Ipv4Addr::new(10, 0, 1, 12)).unwrap().via, None);
+        let beyond = wiring.way(2, Ipv4Addr::new(10, 0, 2, 11)).unwrap();
+        assert_eq!((beyond.via, beyond.dev), (Some(IpAddr::from([10, 0, 1, 1])), &eth0));
+        let faults = Faults { links_down: [("a".to_owned(), eth0.clone())].into(), ..Faults::default() };
+        assert_eq!(Wiring::new(&plan.namespaces, &faults).way(2, Ipv4Addr::new(10, 0, 2, 11)), None);
+    }
+
+    #[test]
+    fn a_veth_whose_other_end_is_missing_leads_nowhere() {
+        let mut plan = two_racks();
+        let fabric = &mut plan.namespaces[0];
+        fabric.links.retain(|link| link.name.as_str() != "n0e0");
+        assert!(fabric.links.iter().any(|link| matches!(link.kind, LinkKindPlan::Veth { .. })));
+        assert!(between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())).is_err());
+    }
+}
