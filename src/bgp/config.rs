@@ -36,8 +36,13 @@ pub struct TimerConfig {
     pub hold_time: Duration,
     /// Before the first connect; 2 s in Calico.
     pub connect_delay: Duration,
-    /// ConnectRetryTimer; 5 s in Calico.
+    /// ConnectRetryTimer after an attempt that failed; 5 s in Calico.
     pub connect_retry: Duration,
+    /// ConnectRetryTimer of an attempt under way, which is then given up for another; 5 s in Calico.
+    ///
+    /// Never in the order of milliseconds: a busy host takes longer to notice that a connection stands, and what is given up
+    /// then makes it busier.
+    pub connect_timeout: Duration,
     /// After an error, doubling from the first to the second; 5 s to 30 s in Calico.
     pub error_wait: (Duration, Duration),
 }

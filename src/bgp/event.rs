@@ -77,6 +77,11 @@ pub enum Event<'a> {
     },
     /// The namespace's interfaces and routes, whole, at start and after each change.
     Kernel(KernelSnapshot),
+    /// The kernel refused a [`FibChange::Replace`].
+    FibFailed {
+        /// Its destination.
+        dst: IpNet,
+    },
 }
 
 /// What the speaker sees of its namespace: for next-hop resolution, and as the routes of BIRD's `direct1` and `kernel1`.

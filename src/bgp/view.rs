@@ -178,6 +178,8 @@ pub struct SpeakerView {
     pub local_as: Asn,
     /// Its identifier.
     pub router_id: BgpIdentifier,
+    /// How long it has run, in milliseconds.
+    pub uptime_ms: u64,
     /// Its sessions, in configuration order.
     pub sessions: Vec<SessionView>,
 }

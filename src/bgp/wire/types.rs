@@ -101,6 +101,8 @@ pub struct AddPathMode {
 }
 
 /// An UPDATE after the treatment of its errors (RFC 7606): what is to be withdrawn stands in `withdrawn`, whatever its form was.
+///
+/// Withdrawals come first: a prefix in both lists is announced (RFC 4271 §4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Prefixes that are gone, those of a malformed announcement (treat-as-withdraw) included.
