@@ -9,5 +9,17 @@ pub mod event;
 pub mod view;
 pub mod wire;
 
+mod next_hop;
+mod peer;
+mod policy;
+mod rib;
+mod session;
+mod speaker;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
 pub use config::*;
 pub use event::*;
+pub use speaker::{PeerProgress, Speaker};

@@ -1,0 +1,321 @@
+//! Loc-RIB: every path of every prefix, and which one is selected.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use rustc_hash::FxBuildHasher;
+
+use super::Clause;
+use crate::bgp::event::PeerId;
+use crate::bgp::wire::Attributes;
+use crate::net::{IfName, Route, RouteKind, RouteProtocol};
+
+/// A prefix's number in one table, used again once nobody refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::bgp) struct EntryId(pub(in crate::bgp) u32);
+
+/// Which protocol instance a path came from: each has at most one path per prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bgp) enum SourceKey {
+    /// `direct1`.
+    Direct,
+    /// `static1`.
+    Static,
+    /// `kernel1`.
+    Kernel,
+    /// A BGP session.
+    Peer(PeerId),
+}
+
+/// Where a path came from and what it says.
+#[derive(Clone, Debug)]
+pub(in crate::bgp) enum PathSource {
+    /// The network of an address on this interface.
+    Direct(IfName),
+    /// A configured blackhole.
+    Static,
+    /// A route of the kernel's that somebody else wrote.
+    Kernel(Arc<Route>),
+    /// An UPDATE.
+    Bgp(PeerId, Arc<Attributes>),
+}
+
+impl PathSource {
+    /// The protocol instance.
+    pub(in crate::bgp) fn key(&self) -> SourceKey {
+        match self {
+            Self::Direct(_) => SourceKey::Direct,
+            Self::Static => SourceKey::Static,
+            Self::Kernel(_) => SourceKey::Kernel,
+            Self::Bgp(peer, _) => SourceKey::Peer(*peer),
+        }
+    }
+
+    /// BIRD's preference (calico-behaviour 7.1).
+    pub(in crate::bgp) fn preference(&self) -> u32 {
+        match self {
+            Self::Direct(_) => 240,
+            Self::Static => 200,
+            Self::Bgp(..) => 100,
+            Self::Kernel(_) => 10,
+        }
+    }
+
+    /// The same path as `other`, by identity of what it shares: a cheap test that may miss equality but never difference.
+    pub(in crate::bgp) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Direct(a), Self::Direct(b)) => a == b,
+            (Self::Static, Self::Static) => true,
+            (Self::Kernel(a), Self::Kernel(b)) => Arc::ptr_eq(a, b),
+            (Self::Bgp(p, a), Self::Bgp(q, b)) => p == q && Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// One path.
+#[derive(Clone, Debug)]
+pub(in crate::bgp) struct Path {
+    /// What it is.
+    pub(in crate::bgp) source: PathSource,
+    /// Since when.
+    pub(in crate::bgp) since: Instant,
+    /// The clause of the decision process that it lost by.
+    pub(in crate::bgp) lost: Option<Clause>,
+}
+
+/// How a route goes into the kernel: a route without its destination, shared by all that go the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::bgp) struct FibHop {
+    /// Forward or drop.
+    pub(in crate::bgp) kind: RouteKind,
+    /// The gateway.
+    pub(in crate::bgp) via: Option<IpAddr>,
+    /// The interface.
+    pub(in crate::bgp) dev: Option<IfName>,
+    /// The metric.
+    pub(in crate::bgp) metric: u32,
+    /// Whether the gateway counts as on the link.
+    pub(in crate::bgp) onlink: bool,
+}
+
+impl FibHop {
+    /// The `proto bird` route to `dst` this way.
+    pub(in crate::bgp) fn route(&self, dst: IpNet) -> Route {
+        Route {
+            kind: self.kind,
+            via: self.via,
+            dev: self.dev.clone(),
+            proto: RouteProtocol::BIRD,
+            metric: self.metric,
+            onlink: self.onlink,
+            ..Route::unicast(dst)
+        }
+    }
+}
+
+/// One prefix.
+#[derive(Debug)]
+pub(in crate::bgp) struct Entry {
+    /// The destination.
+    pub(in crate::bgp) prefix: IpNet,
+    /// Every path; the selected one first.
+    pub(in crate::bgp) paths: Vec<Path>,
+    /// The selected path as the peers and the kernel were last told to see it; `None` without one.
+    pub(in crate::bgp) selected: Option<PathSource>,
+    /// What we had the kernel install.
+    pub(in crate::bgp) installed: Option<Arc<FibHop>>,
+    /// The kernel's table has shown our route.
+    pub(in crate::bgp) acknowledged: bool,
+    /// The kernel refused our route.
+    pub(in crate::bgp) kernel_failed: bool,
+    /// Peers whose Adj-RIB-Out refers to the entry.
+    pub(in crate::bgp) holders: u32,
+    dirty: bool,
+}
+
+impl Entry {
+    /// The selected path, as of the last decision.
+    pub(in crate::bgp) fn best(&self) -> Option<&Path> {
+        self.paths.first().filter(|path| path.lost.is_none())
+    }
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(in crate::bgp) struct LocRib {
+    ids: HashMap<IpNet, EntryId, FxBuildHasher>,
+    entries: Vec<Option<Entry>>,
+    free: Vec<EntryId>,
+    dirty: Vec<EntryId>,
+}
+
+impl LocRib {
+    /// Puts in a path in place of the one of the same source. An equal path changes nothing.
+    pub(in crate::bgp) fn insert(&mut self, now: Instant, prefix: IpNet, source: PathSource) -> EntryId {
+        let id = self.id_or_new(prefix);
+        let Some(entry) = self.get_mut(id) else { return id };
+        match entry.paths.iter_mut().find(|path| path.source.key() == source.key()) {
+            Some(path) if path.source.is(&source) => return id,
+            Some(path) => *path = Path { source, since: now, lost: None },
+            None => entry.paths.push(Path { source, since: now, lost: None }),
+        }
+        self.mark(id);
+        id
+    }
+
+    /// Takes out the path that `source` has in `id`.
+    pub(in crate::bgp) fn remove(&mut self, id: EntryId, source: SourceKey) {
+        let Some(entry) = self.get_mut(id) else { return };
+        if let Some(index) = entry.paths.iter().position(|path| path.source.key() == source) {
+            entry.paths.remove(index);
+            self.mark(id);
+        }
+    }
+
+    /// Has the decision made again for `id`.
+    pub(in crate::bgp) fn mark(&mut self, id: EntryId) {
+        if let Some(entry) = self.get_mut(id)
+            && !std::mem::replace(&mut entry.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    /// The entries marked since the last call.
+    pub(in crate::bgp) fn take_marked(&mut self) -> Vec<EntryId> {
+        let marked = std::mem::take(&mut self.dirty);
+        for &id in &marked {
+            if let Some(entry) = self.get_mut(id) {
+                entry.dirty = false;
+            }
+        }
+        marked
+    }
+
+    /// The entry of `prefix`.
+    pub(in crate::bgp) fn id(&self, prefix: &IpNet) -> Option<EntryId> {
+        self.ids.get(prefix).copied()
+    }
+
+    /// The entry numbered `id`.
+    pub(in crate::bgp) fn get(&self, id: EntryId) -> Option<&Entry> {
+        self.entries.get(id.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// The entry numbered `id`.
+    pub(in crate::bgp) fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.0 as usize).and_then(Option::as_mut)
+    }
+
+    /// Every entry, in no particular order.
+    pub(in crate::bgp) fn iter(&self) -> impl Iterator<Item = (EntryId, &Entry)> {
+        self.entries.iter().enumerate().filter_map(|(index, entry)| Some((EntryId(index as u32), entry.as_ref()?)))
+    }
+
+    /// One peer more or less refers to `id`; with the last, an empty entry goes.
+    pub(in crate::bgp) fn hold(&mut self, id: EntryId) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.holders += 1;
+        }
+    }
+
+    /// The opposite of [`LocRib::hold`].
+    pub(in crate::bgp) fn release(&mut self, id: EntryId) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.holders = entry.holders.saturating_sub(1);
+        }
+        self.free_if_unused(id);
+    }
+
+    /// Forgets `id` if it has no path, nothing in the kernel and no peer that refers to it.
+    pub(in crate::bgp) fn free_if_unused(&mut self, id: EntryId) {
+        let unused = self.get(id).is_some_and(|entry| {
+            entry.paths.is_empty() && entry.installed.is_none() && entry.holders == 0 && !entry.dirty
+        });
+        if unused && let Some(entry) = self.entries[id.0 as usize].take() {
+            self.ids.remove(&entry.prefix);
+            self.free.push(id);
+        }
+    }
+
+    fn id_or_new(&mut self, prefix: IpNet) -> EntryId {
+        if let Some(id) = self.id(&prefix) {
+            return id;
+        }
+        let entry = Entry {
+            prefix,
+            paths: Vec::with_capacity(1),
+            selected: None,
+            installed: None,
+            acknowledged: false,
+            kernel_failed: false,
+            holders: 0,
+            dirty: false,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id.0 as usize] = Some(entry);
+                id
+            }
+            None => {
+                self.entries.push(Some(entry));
+                EntryId((self.entries.len() - 1) as u32)
+            }
+        };
+        self.ids.insert(prefix, id);
+        id
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_entry_keeps_its_number_while_a_peer_refers_to_it() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        let id = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        rib.take_marked();
+        rib.hold(id);
+        rib.remove(id, SourceKey::Static);
+        rib.take_marked();
+        rib.free_if_unused(id);
+        assert_eq!(rib.id(&prefix("10.0.0.0/8")), Some(id));
+        rib.release(id);
+        assert_eq!(rib.id(&prefix("10.0.0.0/8")), None);
+        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static), id);
+    }
+
+    #[test]
+    fn a_source_has_one_path_per_prefix() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        let eth = |index| PathSource::Direct(IfName::eth(index));
+        let id = rib.insert(now, prefix("10.0.0.0/8"), eth(0));
+        rib.insert(now, prefix("10.0.0.0/8"), eth(1));
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        let keys: Vec<_> = rib.get(id).unwrap().paths.iter().map(|path| path.source.key()).collect();
+        assert_eq!(keys, [SourceKey::Direct, SourceKey::Static]);
+        assert_eq!(rib.take_marked(), [id]);
+    }
+
+    #[test]
+    fn the_same_path_again_asks_for_no_decision() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        rib.take_marked();
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        assert_eq!(rib.take_marked(), []);
+    }
+}

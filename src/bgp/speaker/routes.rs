@@ -1,0 +1,247 @@
+//! Routes through the speaker: from a peer into the Loc-RIB, through the decision, to the kernel and the other peers' queues.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::Speaker;
+use crate::bgp::event::{FibChange, PeerId};
+use crate::bgp::policy;
+use crate::bgp::rib::{BgpFacts, Candidate, EntryId, FibHop, PathSource, SourceKey, decide};
+use crate::bgp::wire::{Attributes, RefreshKind, Update};
+use crate::net::BgpIdentifier;
+
+/// More distinct ways into the kernel than this are looked through for unused ones.
+const HOPS_SWEEP: usize = 1024;
+
+impl Speaker {
+    /// The peer is Established: everything that it may have is queued, End-of-RIB behind it.
+    pub(super) fn peer_up(&mut self, id: PeerId) {
+        let external = self.peers[id.0 as usize].is_external();
+        self.up[usize::from(external)].push(id);
+        self.queue_everything(id);
+        self.peers[id.0 as usize].adj_rib_out.end_of_rib_due = true;
+    }
+
+    /// The peer is gone: so are its routes (RFC 4271 §8.2.2), and what it was told.
+    pub(super) fn peer_down(&mut self, id: PeerId) {
+        let peer = &mut self.peers[id.0 as usize];
+        for up in &mut self.up {
+            up.retain(|other| *other != id);
+        }
+        let (held, told) = (peer.adj_rib_in.clear(), peer.adj_rib_out.clear());
+        for entry in held {
+            self.rib.remove(entry, SourceKey::Peer(id));
+        }
+        for entry in told {
+            self.rib.release(entry);
+        }
+    }
+
+    /// An UPDATE.
+    pub(super) fn peer_update(&mut self, now: Instant, id: PeerId, update: Update) {
+        for nlri in &update.withdrawn {
+            self.withdraw(id, &nlri.prefix);
+        }
+        let Some(attributes) = update.attributes else { return };
+        let looped = self.is_looped(id, &attributes);
+        for nlri in &update.announced {
+            if looped || !matches!(nlri.prefix, IpNet::V4(_)) {
+                self.withdraw(id, &nlri.prefix);
+                continue;
+            }
+            let entry = self.rib.insert(now, nlri.prefix, PathSource::Bgp(id, Arc::clone(&attributes)));
+            self.peers[id.0 as usize].adj_rib_in.insert(entry);
+        }
+    }
+
+    /// A ROUTE-REFRESH (RFC 2918, RFC 7313).
+    pub(super) fn peer_refresh(&mut self, id: PeerId, kind: RefreshKind) {
+        match kind {
+            RefreshKind::Request => {
+                let enhanced = self.peers[id.0 as usize].remote().is_some_and(|remote| remote.enhanced_route_refresh);
+                self.queue_everything(id);
+                let out = &mut self.peers[id.0 as usize].adj_rib_out;
+                out.refresh_begin_due = enhanced;
+                out.refresh_end_due = enhanced;
+            }
+            RefreshKind::Begin => self.peers[id.0 as usize].adj_rib_in.begin_refresh(),
+            RefreshKind::End => {
+                for entry in self.peers[id.0 as usize].adj_rib_in.end_refresh() {
+                    self.peers[id.0 as usize].adj_rib_in.remove(entry);
+                    self.rib.remove(entry, SourceKey::Peer(id));
+                }
+            }
+        }
+    }
+
+    /// Makes the decision for one prefix and passes on what it changes.
+    pub(super) fn decide(&mut self, id: EntryId, fib: &mut Vec<FibChange>, told: &mut BTreeSet<PeerId>) {
+        self.select(id);
+        self.install(id, fib);
+        self.tell_peers(id, told);
+        self.rib.free_if_unused(id);
+    }
+
+    /// Puts the best path first and the reason on each other one.
+    fn select(&mut self, id: EntryId) {
+        let Some(entry) = self.rib.get_mut(id) else { return };
+        let candidates: Vec<Candidate<'_>> = entry
+            .paths
+            .iter()
+            .map(|path| Candidate {
+                preference: path.source.preference(),
+                bgp: match &path.source {
+                    PathSource::Bgp(peer, attributes) => {
+                        let peer = &self.peers[peer.0 as usize];
+                        let resolution = self.next_hops.resolve(attributes.next_hop);
+                        Some(BgpFacts {
+                            attributes,
+                            resolvable: resolution.is_some(),
+                            igp_metric: resolution.and_then(|resolution| resolution.igp_metric),
+                            external: peer.is_external(),
+                            local_as: self.config.local_as,
+                            router_id: peer
+                                .remote()
+                                .map_or(BgpIdentifier(std::net::Ipv4Addr::UNSPECIFIED), |remote| remote.identifier),
+                            peer: peer.config.remote,
+                        })
+                    }
+                    PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
+                },
+            })
+            .collect();
+        let lost = decide(&candidates);
+        let best = lost.iter().position(Option::is_none);
+        for (path, lost) in entry.paths.iter_mut().zip(lost) {
+            path.lost = lost;
+        }
+        if let Some(best) = best {
+            entry.paths.swap(0, best);
+        }
+    }
+
+    /// Brings the kernel's route in line with the selected path.
+    fn install(&mut self, id: EntryId, fib: &mut Vec<FibChange>) {
+        let Some(entry) = self.rib.get(id) else { return };
+        let hop = entry.best().and_then(|path| {
+            let resolution = match &path.source {
+                PathSource::Bgp(_, attributes) => self.next_hops.resolved(attributes.next_hop),
+                PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
+            };
+            let has_interface = |dev: &_| self.next_hops.has_interface(dev);
+            policy::kernel_hop(&self.config.policy, entry.prefix, &path.source, resolution, has_interface)
+        });
+        if hop.as_ref() == entry.installed.as_deref() {
+            return;
+        }
+        let hop = hop.map(|hop| self.share(hop));
+        let Some(entry) = self.rib.get_mut(id) else { return };
+        match (&hop, &entry.installed) {
+            (Some(hop), _) => fib.push(FibChange::Replace(hop.route(entry.prefix))),
+            (None, Some(before)) => fib.push(FibChange::Remove(before.route(entry.prefix))),
+            (None, None) => {}
+        }
+        entry.installed = hop;
+        entry.acknowledged = false;
+        entry.kernel_failed = false;
+    }
+
+    fn share(&mut self, hop: FibHop) -> Arc<FibHop> {
+        if let Some(known) = self.hops.get(&hop) {
+            return Arc::clone(known);
+        }
+        if self.hops.len() >= HOPS_SWEEP && self.hops.len() == self.hops.capacity() {
+            self.hops.retain(|hop| Arc::strong_count(hop) > 1);
+        }
+        let hop = Arc::new(hop);
+        self.hops.insert(Arc::clone(&hop));
+        hop
+    }
+
+    /// Queues the prefix for whoever is told, or has been told, something about it; nobody if the selected path is as it was.
+    fn tell_peers(&mut self, id: EntryId, told: &mut BTreeSet<PeerId>) {
+        let Some(entry) = self.rib.get_mut(id) else { return };
+        let new = entry.best().map(|path| path.source.clone());
+        let unchanged = match (&new, &entry.selected) {
+            (Some(new), Some(old)) => new.is(old),
+            (None, None) => true,
+            _ => false,
+        };
+        if unchanged {
+            return;
+        }
+        let old = std::mem::replace(&mut entry.selected, new.clone());
+        for (source, add) in [(&old, false), (&new, true)] {
+            if let Some(PathSource::Bgp(peer, _)) = source {
+                let preferred = &mut self.peers[peer.0 as usize].preferred;
+                *preferred = if add { *preferred + 1 } else { preferred.saturating_sub(1) };
+            }
+        }
+        // In a full mesh, hundreds of internal peers have nothing to do with what another internal peer said.
+        let reaches_internal = |source: &Option<PathSource>| match source {
+            Some(PathSource::Bgp(from, _)) => self.peers[from.0 as usize].is_external(),
+            Some(_) => true,
+            None => false,
+        };
+        let internal = reaches_internal(&old) || reaches_internal(&new);
+        let concerned: Vec<PeerId> = self.up[usize::from(!internal)..].iter().flatten().copied().collect();
+        for peer in concerned {
+            if self.queue(id, peer) {
+                told.insert(peer);
+            }
+        }
+    }
+
+    fn queue_everything(&mut self, peer: PeerId) {
+        // A peer that asks without end, and reads nothing, must not keep us from the others.
+        if std::mem::replace(&mut self.peers[peer.0 as usize].adj_rib_out.is_whole, true) {
+            return;
+        }
+        let entries: Vec<EntryId> = self.rib.iter().map(|(id, _)| id).collect();
+        for id in entries {
+            self.queue(id, peer);
+        }
+    }
+
+    /// Queues a prefix for a peer that may be told it or has been; whether it did.
+    fn queue(&mut self, id: EntryId, peer: PeerId) -> bool {
+        let Some(entry) = self.rib.get(id) else { return false };
+        let target = &self.peers[peer.0 as usize];
+        let may_pass = entry.selected.as_ref().is_some_and(|source| {
+            policy::may_pass(source, self.learned_externally(source), peer, target.is_external())
+        });
+        if !may_pass && !target.adj_rib_out.has_sent(id) {
+            return false;
+        }
+        if self.peers[peer.0 as usize].adj_rib_out.queue(id) {
+            self.rib.hold(id);
+        }
+        true
+    }
+
+    /// For a BGP route, whether its peer is of another AS.
+    pub(super) fn learned_externally(&self, source: &PathSource) -> bool {
+        match source {
+            PathSource::Bgp(peer, _) => self.peers[peer.0 as usize].is_external(),
+            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => false,
+        }
+    }
+
+    fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {
+        if let Some(entry) = self.rib.id(prefix)
+            && self.peers[id.0 as usize].adj_rib_in.remove(entry)
+        {
+            self.rib.remove(entry, SourceKey::Peer(id));
+        }
+    }
+
+    /// Our own AS in the path (RFC 4271 §9.1.2), or a reflected route of our own (RFC 4456 §8).
+    fn is_looped(&self, id: PeerId, attributes: &Attributes) -> bool {
+        let internal = !self.peers[id.0 as usize].is_external();
+        attributes.as_path.contains(self.config.local_as) > 0
+            || (internal && attributes.originator_id == Some(self.config.router_id))
+    }
+}
