@@ -1,0 +1,324 @@
+//! BIRD 2 with the settings of Calico's BIRD (calico-behaviour 7.1) in the place of one speaker.
+
+use std::fmt::Write;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lab::bgp::view::State;
+use lab::bgp_io::Order;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::cluster::{CONTROL_PLANE, Cluster, WORKER, WORKER2, until, until_none};
+
+/// A BIRD in a node's namespace; ended when dropped.
+struct Bird {
+    process: Child,
+    folder: TempDir,
+    /// Its sessions: the other nodes' numbers and BIRD's names for them.
+    sessions: Vec<(usize, String)>,
+}
+
+impl Bird {
+    fn start(cluster: &Cluster, node: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("bird.conf"), configuration(cluster, node)).unwrap();
+        let process = run(cluster, node, folder.path());
+        let others = cluster.running();
+        let sessions = others.into_iter().map(|other| (other, session_name(cluster, other))).collect();
+        Self { process, folder, sessions }
+    }
+
+    /// Runs a command of `birdc`.
+    fn ask(&self, command: &str) -> String {
+        let socket = self.folder.path().join("bird.ctl");
+        let output = Command::new("birdc").arg("-s").arg(socket).args(command.split(' ')).output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// A session's line in `show protocols`.
+    fn line(&self, session: &str) -> String {
+        let protocols = self.ask("show protocols");
+        protocols.lines().find(|line| line.starts_with(session)).unwrap_or_default().to_owned()
+    }
+
+    fn sessions_missing(&self) -> Vec<String> {
+        let lines = self.sessions.iter().map(|(_, name)| self.line(name));
+        lines.filter(|line| !line.contains("Established")).map(|line| format!("BIRD: `{line}`")).collect()
+    }
+
+    /// kill -9.
+    fn crash(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id() as i32), signal).unwrap();
+    }
+}
+
+impl Drop for Bird {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn run(cluster: &Cluster, node: usize, folder: &Path) -> Child {
+    let file = |name: &str| folder.join(name).into_os_string();
+    let mut bird = cluster.command(node, "bird");
+    bird.arg("-f").arg("-c").arg(file("bird.conf")).arg("-s").arg(file("bird.ctl")).arg("-P").arg(file("bird.pid"));
+    bird.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn session_name(cluster: &Cluster, node: usize) -> String {
+    format!("Mesh_{}", cluster.address(node).to_string().replace('.', "_"))
+}
+
+fn configuration(cluster: &Cluster, node: usize) -> String {
+    let config = &cluster.plan.speakers[node].config;
+    let (address, block, hold) = (cluster.address(node), cluster.block(node), config.timers.hold_time.as_secs());
+    let mut text = format!(
+        r#"router id {address};
+protocol device {{ scan time 2; }}
+protocol direct direct1 {{ ipv4; interface -"cali*", "*"; }}
+protocol static static1 {{ ipv4; route {block} blackhole; }}
+protocol kernel kernel1 {{
+  learn; persist; metric 0; scan time 2; graceful restart;
+  ipv4 {{ import all; export where source ~ [ RTS_STATIC, RTS_BGP ]; }};
+}}
+template bgp mesh {{
+  local {address} as {local_as};
+  source address {address};
+  multihop;
+  hold time {hold};
+  graceful restart on;
+  connect delay time 1; connect retry time 1; error wait time 1, 2;
+  ipv4 {{ import all; export where source = RTS_STATIC; next hop self; add paths on; }};
+}}
+"#,
+        local_as = config.local_as.0,
+    );
+    for peer in &config.peers {
+        let passive = if peer.passive { " passive on;" } else { "" };
+        let (name, remote, remote_as) = (&peer.name, peer.remote, peer.remote_as.0);
+        writeln!(text, "protocol bgp {name} from mesh {{ neighbor {remote} as {remote_as};{passive} }}").unwrap();
+    }
+    text
+}
+
+/// tcpdump of the BGP on a node's eth0.
+struct Capture {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Capture {
+    fn start(cluster: &Cluster, node: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tcpdump = cluster.command(node, "tcpdump");
+        tcpdump
+            .args(["--immediate-mode", "-U", "-Z", "root", "-n", "-i", "eth0", "-w"])
+            .arg(folder.path().join("bgp.pcap"));
+        let mut process = tcpdump.args(["tcp", "port", "179"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("listening on")), "tcpdump does not listen");
+        // What it says at its end must go somewhere.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, folder }
+    }
+
+    fn stop(&mut self) {
+        kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT).unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// What tshark prints of the packets that `filter` takes.
+    fn tshark(&self, filter: &str, fields: &[&str]) -> Vec<String> {
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(self.folder.path().join("bgp.pcap")).args(["-n", "-Y", filter]);
+        if !fields.is_empty() {
+            tshark.args(["-T", "fields"]);
+        }
+        for field in fields {
+            tshark.args(["-e", field]);
+        }
+        let output = tshark.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// BIRD in the place of `place`, everyone up, and every table as planned.
+fn converge(cluster: &Cluster, bird: &Bird, place: usize) {
+    until_none("sessions with BIRD", || [bird.sessions_missing(), cluster.sessions_missing(place)].concat());
+    until_none("routes of all three nodes", || cluster.differences(&[CONTROL_PLANE, WORKER, WORKER2], None));
+}
+
+/// The whole life of a BIRD in the place of `place`.
+fn interoperate(lab: &str, place: usize) {
+    let mut cluster = Cluster::build(lab, |_| {});
+    let others: Vec<usize> = [CONTROL_PLANE, WORKER, WORKER2].into_iter().filter(|&node| node != place).collect();
+    let near = others[0];
+    let mut capture = Capture::start(&cluster, place);
+    for &node in &others {
+        cluster.start(node);
+    }
+    let mut bird = Bird::start(&cluster, place);
+    let session = session_name(&cluster, near);
+    converge(&cluster, &bird, place);
+
+    // Whoever is to dial has dialled: the other end has port 179.
+    let dials = place == WORKER;
+    assert_eq!(cluster.session(near, place).passive, dials);
+    let sockets = cluster.command(place, "ss").args(["-Htn", "state", "established"]).output().unwrap();
+    let sockets = String::from_utf8(sockets.stdout).unwrap();
+    let bgp = sockets.lines().filter(|line| line.contains(":179")).collect::<Vec<_>>();
+    assert_eq!(bgp.len(), 2, "{sockets}");
+    let ports =
+        |line: &&str| line.split_whitespace().filter(|word| word.contains(':')).map(|w| w.ends_with(":179")).collect();
+    assert!(bgp.iter().map(ports).all(|ports: Vec<bool>| ports == [!dials, dials]), "{sockets}");
+
+    assert_eq!(
+        neighbour_capabilities(&bird.ask(&format!("show protocols all {session}"))),
+        [
+            "Multiprotocol",
+            "AF announced: ipv4",
+            "Route refresh",
+            "Graceful restart",
+            "Restart time: 120",
+            "AF supported: ipv4",
+            "AF preserved:",
+            "4-octet AS numbers",
+            "Enhanced refresh",
+            "Long-lived graceful restart",
+        ]
+    );
+    let view = cluster.session(near, place);
+    assert_eq!(
+        (view.capabilities.join(", "), view.hold.map(|hold| hold.0), view.keepalive.map(|keepalive| keepalive.0)),
+        (
+            "IPv4 unicast, route refresh, graceful restart, 4-octet AS, enhanced route refresh, \
+             long-lived graceful restart"
+                .to_owned(),
+            Some(240_000),
+            Some(80_000)
+        )
+    );
+
+    // BIRD withdraws its block, and announces it again.
+    let block = cluster.block(place);
+    let everyone = [CONTROL_PLANE, WORKER, WORKER2];
+    bird.ask("disable static1");
+    until_none("the block is withdrawn", || cluster.differences(&everyone, Some(block)));
+    bird.ask("enable static1");
+    until_none("the block is back", || cluster.differences(&everyone, None));
+
+    // Route refresh, both ways; the session stays.
+    let before = cluster.session(near, place).messages;
+    bird.ask(&format!("reload in {session}"));
+    until("we send everything again", || cluster.session(near, place).messages.updates_sent > before.updates_sent);
+    bird.ask(&format!("reload out {session}"));
+    until("BIRD sends everything again", || {
+        cluster.session(near, place).messages.updates_received > before.updates_received
+    });
+    converge(&cluster, &bird, place);
+    let after = cluster.session(near, place).messages;
+    assert_eq!((after.notifications_sent, after.notifications_received), (0, 0));
+
+    // BIRD restarts the session.
+    bird.ask(&format!("restart {session}"));
+    until("BIRD says that it restarts", || cluster.session(near, place).messages.notifications_received == 1);
+    converge(&cluster, &bird, place);
+
+    // We disable and enable it.
+    cluster.administer(near, place, Order::Disable);
+    until("BIRD learns of it", || bird.line(&session).contains("Received: Administrative shutdown"));
+    until_none("our kernel loses the block", || cluster.differences(&[near], Some(block)));
+    cluster.administer(near, place, Order::Enable);
+    converge(&cluster, &bird, place);
+
+    // We crash: BIRD waits for us as RFC 4724 has it, because we announced graceful restart, and is content with what we say next.
+    cluster.crash(near);
+    until("BIRD waits for us", || {
+        bird.ask(&format!("show protocols all {session}")).contains("raceful restart active")
+    });
+    cluster.start(near);
+    converge(&cluster, &bird, place);
+
+    // BIRD crashes. Its own kernel keeps its routes.
+    bird.crash();
+    until_none("our kernels lose the block", || cluster.differences(&others, Some(block)));
+    for &node in &others {
+        let session = cluster.session(node, place);
+        assert_ne!(session.state, State::Established);
+        let error = session.last_error.unwrap_or_default();
+        assert!(error.starts_with("Socket: Connection "), "{error}");
+    }
+    bird.process = run(&cluster, place, bird.folder.path());
+    converge(&cluster, &bird, place);
+
+    capture.stop();
+    assert_well_formed(&capture);
+}
+
+/// tshark has no complaint, and has seen enough to complain about.
+fn assert_well_formed(capture: &Capture) {
+    let mut types: Vec<String> =
+        capture.tshark("bgp", &["bgp.type"]).iter().flat_map(|types| types.split(',')).map(str::to_owned).collect();
+    types.sort();
+    types.dedup();
+    assert_eq!(types, ["1", "2", "3", "4", "5"], "OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE-REFRESH");
+    // 0x600000 is a warning, above it errors.
+    let complaints = capture.tshark("bgp && (_ws.malformed || _ws.expert.severity >= 0x600000)", &[]);
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// The lines below `Neighbor capabilities`, the family that is the indentation's affair left out.
+fn neighbour_capabilities(text: &str) -> Vec<String> {
+    let lines = text.lines().skip_while(|line| line.trim() != "Neighbor capabilities").skip(1);
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    lines.take_while(|line| depth(line) > 4).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn bird_that_dials_works_with_us() {
+    interoperate("t-interop-dials", WORKER);
+}
+
+#[test]
+fn bird_that_waits_for_us_works_with_us() {
+    interoperate("t-interop-waits", CONTROL_PLANE);
+}
+
+#[test]
+fn bird_that_falls_silent_is_dropped_when_the_hold_time_is_over() {
+    let mut cluster = Cluster::build("t-interop-silent", |config| config.timers.hold_time = Duration::from_secs(3));
+    cluster.start(CONTROL_PLANE);
+    let bird = Bird::start(&cluster, WORKER);
+    until_none("sessions", || cluster.sessions_missing(WORKER));
+    // Nobody announces the third node's block.
+    until_none("the block", || cluster.differences(&[CONTROL_PLANE], Some(cluster.block(WORKER2))));
+    bird.signal(Signal::SIGSTOP);
+    until("the hold timer expires", || {
+        cluster.session(CONTROL_PLANE, WORKER).last_error.as_deref() == Some("BGP Error: Hold timer expired")
+    });
+    // Now neither is there.
+    until("the block is gone", || cluster.differences(&[CONTROL_PLANE], None).len() == 2);
+    bird.signal(Signal::SIGCONT);
+    until_none("sessions again", || cluster.sessions_missing(WORKER));
+    assert_eq!(cluster.session(CONTROL_PLANE, WORKER).last_error, None);
+}
