@@ -1,0 +1,137 @@
+//! The web server of a pod: one line about itself for every GET.
+//!
+//! A lab has hundreds of these in one process, so each is a listener and one task; a connection is a task of its own only while
+//! it lasts. Whoever connects may be slow or hostile: heads are bounded in size and time, connections in number.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::fabric::netns::Netns;
+use crate::fabric::socket;
+
+/// What a pod says of itself; prints as the line that it serves, without the line end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPage {
+    /// The pod's name.
+    pub name: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+impl fmt::Display for PodPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PodName: {} | PodIP: eth0 {}/32", self.name, self.address)
+    }
+}
+
+/// A running server. Dropping it ends the server and its connections.
+#[derive(Debug)]
+pub struct PodServer {
+    task: JoinHandle<()>,
+}
+
+impl Drop for PodServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves `page` and a line end as plain text on port 80 of every address of `netns`. It listens when this returns. Must be
+/// called within a tokio runtime.
+///
+/// # Errors
+/// The kernel's, from listening: the port is taken.
+pub fn serve_pod(netns: &Netns, page: &PodPage) -> io::Result<PodServer> {
+    let listener = socket::tcp_listen(netns, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)))?;
+    let body = Bytes::from(format!("{page}\n"));
+    Ok(PodServer { task: tokio::spawn(accept(listener, body)) })
+}
+
+/// Connections that one pod serves at a time; more wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// The longest head of a request in bytes.
+const HEAD_LIMIT: usize = 16 << 10;
+/// The time for the head of a request to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for a whole connection, its slow end included.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pause after a failure to accept, which is a lack of descriptors or memory and does not pass at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+async fn accept(listener: TcpListener, body: Bytes) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(serve(stream, body.clone()))),
+                Err(error) => {
+                    tracing::warn!(%error, "accept a connection to a pod");
+                    #[expect(clippy::disallowed_methods, reason = "a retry interval")]
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, body: Bytes) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(request.method(), body.clone());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_LIMIT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that breaks off or does not speak HTTP is that client's business.
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        tracing::debug!(%error, "a connection to a pod ended early");
+    }
+}
+
+fn respond(method: &Method, body: Bytes) -> Response<Full<Bytes>> {
+    // For HEAD hyper leaves the body out and keeps its length.
+    if matches!(*method, Method::GET | Method::HEAD) {
+        let mut response = Response::new(Full::new(body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        return response;
+    }
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_that_of_the_golden_cluster() {
+        let page = PodPage { name: "wluo-4x7jf".into(), address: Ipv4Addr::new(10, 244, 73, 64) };
+        assert_eq!(page.to_string(), "PodName: wluo-4x7jf | PodIP: eth0 10.244.73.64/32");
+    }
+
+    #[test]
+    fn only_get_and_head_are_answered() {
+        let status = |method: Method| respond(&method, Bytes::new()).status().as_u16();
+        assert_eq!((status(Method::GET), status(Method::HEAD), status(Method::POST)), (200, 200, 405));
+    }
+}
