@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`plan`]: what every namespace must contain | [`fabric`]: makes the kernel so, and reads it back |
 //! | [`bgp`]: codec, sessions, RIBs, the speaker | [`bgp_io`]: TCP sockets, timers, the kernel's FIB |
-//! | [`packet`]: decodes captured frames, filters them | [`capture`]: packet sockets and pcapng files |
+//! | [`packet`]: decodes captured frames, filters them, encapsulates | [`capture`]: packet sockets and pcapng files; [`tunnel`]: `tunl0` in user space |
 //! | [`scenario`]: steps, expectations, verdicts | [`runner`]: executes steps, waits, emits events |
 //! | [`report`]: values to text, JUnit, diagnostics | [`cli`]: terminal, files, exit codes |
 //! | [`net`], [`topology`], [`calico`]: vocabulary and input | [`control`]: the daemon and its socket; [`probe`]: ping and HTTP |
@@ -28,3 +28,4 @@ pub mod control;
 pub mod fabric;
 pub mod probe;
 pub mod runner;
+pub mod tunnel;

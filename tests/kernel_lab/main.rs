@@ -1,0 +1,14 @@
+//! The real `lab` on the real kernel, from outside: what a user types, what the host shows, and what is left afterwards.
+//!
+//! Needs root. Without it every test says "not run"; with `LAB_TEST_KERNEL=require` it fails instead. The tests look at
+//! the whole host, so they take turns, and each has a lab name of its own. Nothing waits for a time, only for facts.
+
+#![allow(clippy::disallowed_methods, missing_docs, reason = "a test runs programs, reads files and the clock")]
+
+mod faults;
+mod golden;
+mod host;
+mod hygiene;
+mod interrupted;
+mod scenarios;
+mod verbs;
