@@ -1,4 +1,4 @@
-//! What can be typed (design 2.1).
+//! What can be typed.
 
 use std::path::PathBuf;
 use std::time::Duration;

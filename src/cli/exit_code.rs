@@ -1,4 +1,4 @@
-//! How `lab` ends (design 2.1).
+//! How `lab` ends.
 
 use std::process::ExitCode as StdExitCode;
 

@@ -1,4 +1,4 @@
-//! Whether a lab has converged (design 2.5): every awaited session Established, End-of-RIB received from every peer that announced
+//! Whether a lab has converged: every awaited session Established, End-of-RIB received from every peer that announced
 //! graceful restart, every FIB change acknowledged, natOutgoing set up, and every node's table equal to the plan's.
 //!
 //! Looked at when something changed, what failed last first: until the end that is one cheap look per change.

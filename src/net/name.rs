@@ -74,7 +74,7 @@ macro_rules! name {
 }
 
 name! {
-    /// A lab's name: 1 to 32 of `a-z`, `0-9` and `-` (design: it prefixes every namespace).
+    /// A lab's name: 1 to 32 of `a-z`, `0-9` and `-`; it prefixes every namespace.
     LabName
 }
 

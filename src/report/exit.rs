@@ -2,7 +2,7 @@
 
 use crate::scenario::{ScenarioOutcome, ScenarioResult};
 
-/// 1 if a scenario failed; else 3 if one could not be carried out; else 4 if none ran; else 0 (design 2.1).
+/// 1 if a scenario failed; else 3 if one could not be carried out; else 4 if none ran; else 0.
 ///
 /// 2 is not decided here: an invalid file is refused before anything runs.
 pub fn exit_code(results: &[ScenarioResult]) -> u8 {

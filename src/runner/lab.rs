@@ -57,7 +57,7 @@ pub trait Lab: Sync {
     /// Ends a capture and returns all that the sockets still hold: every packet that was on the wire before the call.
     fn capture_stop(&self, capture: Self::Capture) -> impl Future<Output = Result<Captured, LabError>> + Send;
 
-    /// Changes the lab and waits until it has converged again (design 2.5), [`LabError::NotInTime`] after `limit`.
+    /// Changes the lab and waits until it has converged again, [`LabError::NotInTime`] after `limit`.
     fn act(&self, action: &Do, limit: Duration) -> impl Future<Output = Result<(), LabError>> + Send;
 
     /// Waits until the lab has converged, [`LabError::NotInTime`] after `limit`.

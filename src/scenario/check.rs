@@ -177,7 +177,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Namespaces that every lab has, or may have (design 2.2).
+/// Namespaces that every lab has, or may have.
 const OWN_NAMESPACES: [&str; 2] = ["fabric", "gateway"];
 
 /// The address in a protocol's name: `Mesh_172_18_0_3` (calico-behaviour 7.2).

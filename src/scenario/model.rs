@@ -476,7 +476,7 @@ impl fmt::Display for IpProtocol {
 }
 
 words! {
-    /// Who makes IP-in-IP packets (design 3.5).
+    /// Who makes IP-in-IP packets.
     Provider {
         /// The kernel's `ipip`.
         Kernel = "kernel",
@@ -510,7 +510,7 @@ words! {
 words! {
     /// What a lab as a whole can be waited for.
     Until {
-        /// Everything that is planned holds (design 2.5).
+        /// Everything that is planned holds.
         Converged = "converged",
     }
 }

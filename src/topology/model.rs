@@ -46,7 +46,7 @@ pub enum Profile {
     Current,
 }
 
-/// How eagerly the speakers dial (design 2.3).
+/// How eagerly the speakers dial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Timers {

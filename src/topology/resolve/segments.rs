@@ -177,7 +177,7 @@ impl Segments {
         }
     }
 
-    /// The gateway of a segment: the one that a node names, else the first host, else the last (design: topology file).
+    /// The gateway of a segment: the one that a node names, else the first host, else the last.
     fn choose_gateways(&mut self, nodes: &[DraftNode], faults: &mut Faults<'_>) {
         for node in nodes {
             let (Some(gateway), Some(first)) = (&node.gateway, node.addresses.first()) else { continue };
