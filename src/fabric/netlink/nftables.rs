@@ -1,11 +1,12 @@
 //! The one nftables ruleset of a node, over nfnetlink: table `ip lab` with a chain that masquerades.
 //!
 //! What `nft -f` needs ten milliseconds for, most of them its own start, is one datagram and a tenth of a millisecond. The
-//! datagram is a batch, and a batch is a transaction: adding, deleting and adding the table makes it a replacement.
+//! datagram is a batch, and a batch is a transaction: a table that is there is deleted and added in one.
 //! Names and numbers are those of `linux/netfilter/nf_tables.h`; nfnetlink's integers are big-endian.
 
 use ipnet::Ipv4Net;
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use rtnetlink::sys::{Socket, SocketAddr};
 
@@ -38,7 +39,24 @@ const FULLY_RANDOM: u32 = 1 << 4;
 /// # Errors
 /// The kernel's; `ENOENT` or `EOPNOTSUPP` where it has no nftables or no NAT.
 pub(in crate::fabric) fn replace_masquerade(masquerade: &Masquerade) -> Result<(), KernelReason> {
-    let (datagram, mut missing) = batch(masquerade);
+    match send(masquerade, Before::Nothing) {
+        Err(reason) if reason.is(Errno::EEXIST) => send(masquerade, Before::Table),
+        outcome => outcome,
+    }
+}
+
+/// What a ruleset is to find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// No table; else the kernel says `EEXIST`.
+    Nothing,
+    /// A table, to be deleted. Then the socket's end waits until no processor can be looking at it any more, which takes
+    /// milliseconds, many times as long as all the rest.
+    Table,
+}
+
+fn send(masquerade: &Masquerade, before: Before) -> Result<(), KernelReason> {
+    let (datagram, mut missing) = batch(masquerade, before);
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.set_ext_ack(true)?;
@@ -66,7 +84,7 @@ pub(in crate::fabric) fn try_masquerade() -> Result<(), KernelReason> {
 }
 
 /// The transaction, and how many of its messages are acknowledged.
-fn batch(masquerade: &Masquerade) -> (Vec<u8>, usize) {
+fn batch(masquerade: &Masquerade, before: Before) -> (Vec<u8>, usize) {
     let table = attribute(1, TABLE); // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE and NFTA_RULE_TABLE
     let hook = [number(1, libc::NF_INET_POST_ROUTING as u32), number(2, libc::NF_IP_PRI_NAT_SRC as u32)].concat();
     let chain = [
@@ -78,12 +96,12 @@ fn batch(masquerade: &Masquerade) -> (Vec<u8>, usize) {
     ]
     .concat();
     let create = NLM_F_CREATE | NLM_F_ACK;
-    let mut messages = vec![
-        (libc::NFT_MSG_NEWTABLE, create, table.clone()),
-        (libc::NFT_MSG_DELTABLE, NLM_F_ACK, table.clone()),
-        (libc::NFT_MSG_NEWTABLE, create, table.clone()),
-        (libc::NFT_MSG_NEWCHAIN, create, chain),
-    ];
+    let mut messages = Vec::new();
+    if before == Before::Table {
+        messages.push((libc::NFT_MSG_DELTABLE, NLM_F_ACK, table.clone()));
+    }
+    messages.push((libc::NFT_MSG_NEWTABLE, create | NLM_F_EXCL, table.clone()));
+    messages.push((libc::NFT_MSG_NEWCHAIN, create, chain));
     // One rule per source, and each pool compared in turn: with the few pools there are, sets would be no gain.
     for source in &masquerade.sources {
         let rule = [
