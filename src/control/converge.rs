@@ -30,16 +30,18 @@ impl Lab {
         loop {
             changed.borrow_and_update();
             let expected = self.expectation();
-            let converged = self.first_unsettled(&expected, &mut suspect).is_none()
-                && self.masquerading().is_some()
-                && self.tunnels.failures().is_empty()
-                && self.tables(&expected, 1).is_empty();
+            let settled = self.first_unsettled(&expected, &mut suspect).is_none();
+            let overdue = Instant::now() >= deadline;
+            if settled || overdue {
+                self.masquerade();
+            }
+            let converged = settled && self.tunnels.failures().is_empty() && self.tables(&expected, 1).is_empty();
             if converged {
                 tracing::debug!("converged");
                 let _ = self.converged_after.set(self.age());
                 return Outcome { converged, missing: Vec::new(), elapsed_us: micros(started.elapsed()) };
             }
-            if Instant::now() >= deadline {
+            if overdue {
                 return Outcome { converged, missing: self.look().await, elapsed_us: micros(started.elapsed()) };
             }
             // Either way the next thing is to look.

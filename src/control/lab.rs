@@ -42,7 +42,7 @@ pub(super) struct Lab {
     changing: Arc<tokio::sync::Mutex<()>>,
     /// Stepped at everything that convergence can depend on.
     pub(super) changed: watch::Sender<u64>,
-    masquerading: Arc<OnceLock<MasqueradeOutcome>>,
+    masquerading: OnceLock<MasqueradeOutcome>,
     pub(super) tunnels: Tunnels,
     started: Instant,
     pub(super) converged_after: OnceLock<Duration>,
@@ -51,9 +51,9 @@ pub(super) struct Lab {
 type Failure = Box<dyn Error + Send + Sync>;
 
 impl Lab {
-    /// Builds the fabric and starts everything; `progress` is told steps done and steps in all, and lives on for as long as
-    /// anything is still at work in the namespaces, also after this future was dropped. On an error, what was built of the
-    /// fabric is gone again, or the caller has to sweep.
+    /// Builds the fabric and starts everything; `progress` is told steps done and steps in all. The builder's thread works on when
+    /// this future is dropped: the runtime's end waits for it. On an error, what was built of the fabric is gone again, or the
+    /// caller has to sweep.
     pub(super) async fn start(
         state: &StateDir,
         topology: Topology,
@@ -64,7 +64,6 @@ impl Lab {
         check_descriptors(&plan)?;
         let plan = Arc::new(plan);
         let building = Arc::clone(&plan);
-        let busy = progress.clone();
         tokio::task::spawn_blocking(move || {
             fabric::build(&NetlinkKernel, &building, &|step| {
                 progress.send_replace((step.done, step.total));
@@ -73,18 +72,7 @@ impl Lab {
         .await??;
         tracing::debug!("the fabric stands");
         let tunnels = Tunnels::start(&plan).await?;
-        let masquerading = Arc::new(OnceLock::new());
         let (changed, _) = watch::channel(0);
-        tokio::task::spawn_blocking({
-            let (plan, changed, masquerading) = (Arc::clone(&plan), changed.clone(), Arc::clone(&masquerading));
-            move || {
-                // Set once, here.
-                let _ = masquerading.set(fabric::apply_masquerade(&plan));
-                tracing::debug!("natOutgoing is set up");
-                changed.send_modify(|step| *step += 1);
-                drop(busy);
-            }
-        });
         let mut netns = Vec::new();
         let mut speakers = Vec::new();
         for speaker in &plan.speakers {
@@ -112,7 +100,7 @@ impl Lab {
             in_force: Mutex::new((none, expected)),
             changing: Arc::default(),
             changed,
-            masquerading,
+            masquerading: OnceLock::new(),
             tunnels,
             started,
             converged_after: OnceLock::new(),
@@ -139,7 +127,15 @@ impl Lab {
         Arc::clone(&self.in_force().1)
     }
 
-    /// How natOutgoing was set up; `None` while that is under way.
+    /// Sets natOutgoing up, if that was not done before.
+    ///
+    /// From then on the kernel tracks every connection of a node. Sessions that stand by then came up a tenth faster, and
+    /// untracked ones need not be looked for when the namespaces go.
+    pub(super) fn masquerade(&self) {
+        self.masquerading.get_or_init(|| tokio::task::block_in_place(|| fabric::apply_masquerade(&self.plan)));
+    }
+
+    /// How natOutgoing was set up; `None` before that.
     pub(super) fn masquerading(&self) -> Option<&MasqueradeOutcome> {
         self.masquerading.get()
     }
