@@ -130,9 +130,12 @@ fn bird(nodes: usize) -> Figures {
             false => std::thread::sleep(Duration::from_millis(20)),
         }
     }
-    run(Command::new("ip")
-        .args(["netns", "exec", &pod(0), "ping", "-c1", "-W2", &pod_address(nodes - 1)])
-        .stdout(Stdio::null()));
+    let last = pod_address(nodes - 1);
+    let mut ping = Command::new("ip");
+    ping.args(["netns", "exec", &pod(0), "ping", "-c1", "-W1", &last]).stdout(Stdio::null());
+    while !ping.status().expect("iproute2 is installed").success() {
+        assert!(started.elapsed() < PATIENCE, "{last} does not answer");
+    }
     let up = started.elapsed().as_secs_f64();
     let pids: Vec<String> = (0..nodes)
         .map(|index| fs::read_to_string(directory.join(format!("{index}.pid"))).expect("BIRD wrote its process number"))
@@ -209,8 +212,10 @@ fn build_fabric(nodes: usize) {
             "route add default via 169.254.1.1 dev eth0".into(),
         ];
         batch(Some(&pod(index)), &lines);
-        let sysctls =
-            format!("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv4/conf/cali{index}/proxy_arp");
+        let sysctls = format!(
+            "cd /proc/sys/net/ipv4 && echo 1 >ip_forward && echo 1 >conf/cali{index}/proxy_arp && \
+             echo 0 >neigh/cali{index}/proxy_delay"
+        );
         run(Command::new("ip").args(["netns", "exec", &node(index), "sh", "-c", &sysctls]));
     }
 }
