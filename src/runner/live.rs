@@ -234,7 +234,7 @@ impl Lab for LiveLab {
             Ok(speakers) => serde_json::to_string_pretty(&speakers).map_err(broken)?,
             Err(error) => format!("{{\"error\": {:?}}}\n", chain(&error)),
         };
-        let folder = self.artefacts.join(scenario).join(format!("step-{step}"));
+        let folder = self.artefacts.join(file_name(scenario)).join(format!("step-{step}"));
         self.write_artefacts(&folder, &speakers, captured)
             .map_err(|error| LabError::Broken(format!("write {}: {error}", folder.display())))
     }
@@ -315,6 +315,13 @@ fn seen(interface: &str, frame: &Frame, packet: &Packet) -> SeenPacket {
     }
 }
 
+/// A scenario's name as one component of a path, whatever the file calls it.
+fn file_name(scenario: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = scenario.chars().map(safe).collect();
+    if name.trim_matches('.').is_empty() { "_".into() } else { name }
+}
+
 fn in_time(outcome: Outcome) -> Result<(), LabError> {
     match outcome.converged {
         true => Ok(()),
@@ -328,4 +335,15 @@ fn broken(error: impl std::error::Error) -> LabError {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenarios_name_leads_nowhere_but_into_the_artefacts() {
+        let names = ["calico-bgp-fullmesh", "two hops", "../../etc", "..", ""].map(file_name);
+        assert_eq!(names, ["calico-bgp-fullmesh", "two_hops", ".._.._etc", "_", "_"]);
+    }
 }

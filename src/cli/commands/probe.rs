@@ -34,7 +34,7 @@ pub(crate) async fn ping(
     let netns = selected.netns(&arguments.from)?;
     let report = send_pings(&netns, &options).await.map_err(|error| Failure::environment(chain(&error)))?;
     match output {
-        Output::Table => print(&format!("{report}\n")),
+        Output::Table => print(&format!("{}\n", report.to_string().trim_end())),
         Output::Json => print_json(&report)?,
     }
     Ok(if report.received == report.sent { ExitCode::Done } else { ExitCode::Failed })
