@@ -192,11 +192,16 @@ pub(super) fn kernel_hop(
                 None => 0,
             };
             let tunnel = match (rule, attributes.next_hop) {
-                (Some(KernelRule::Tunnel { dev, unless }), IpAddr::V4(next_hop)) => Some(dev)
-                    .filter(|_| !unless.is_some_and(|network| network.contains(&next_hop)))
-                    .filter(|dev| tunnel_up(dev)),
+                (Some(KernelRule::Tunnel { dev, unless }), IpAddr::V4(next_hop)) => {
+                    Some(dev).filter(|_| !unless.is_some_and(|network| network.contains(&next_hop)))
+                }
                 _ => None,
             };
+            // The kernel refuses a route through a device that is down, and the plain way must not take its place: packets
+            // would leave unwrapped.
+            if tunnel.is_some_and(|dev| !tunnel_up(dev)) {
+                return None;
+            }
             Some(match tunnel {
                 Some(dev) => FibHop {
                     kind: RouteKind::Unicast,
@@ -410,7 +415,7 @@ mod tests {
         );
         let near = with(tunnel("tunl0", Some("172.18.0.0/16")));
         assert_eq!(in_kernel(&near, "10.244.73.64/26", &learned).unwrap(), plain);
-        assert_eq!(in_kernel(&with(tunnel("tunl9", None)), "10.244.73.64/26", &learned).unwrap(), plain);
+        assert_eq!(in_kernel(&with(tunnel("tunl9", None)), "10.244.73.64/26", &learned), None);
         // Outside every pool: accepted (rule 5).
         assert_eq!(
             in_kernel(&with(KernelRule::Refuse), "10.99.0.0/24", &learned).unwrap(),

@@ -153,6 +153,9 @@ pub fn expectation(plan: &Plan, faults: &Faults) -> Expectation {
             let route = match kernel_rule(&plan.speakers[speaker], &prefix) {
                 KernelRule::Refuse => return None,
                 KernelRule::Tunnel { dev, unless } if !unless.is_some_and(|net| net.contains(&next_hop)) => {
+                    if faults.is_down(&plan.namespaces[place].name, dev) {
+                        return None;
+                    }
                     Route { onlink: true, ..Route::unicast(prefix).via(next_hop).dev(dev.clone()) }
                 }
                 _ => direct(),

@@ -160,8 +160,9 @@ fn tunnel(name: IfName, kind: LinkKindPlan, mtu: u32, address: Ipv4Addr) -> Link
 
 #[cfg(test)]
 mod tests {
+    use super::super::expect::expectation;
     use super::super::testing::{self, Lab};
-    use super::super::{NetnsPlan, Plan};
+    use super::super::{Faults, NetnsPlan, Plan, verify};
     use super::*;
 
     /// Golden clusters B to E: one subnet, four nodes, and a node in another subnet.
@@ -238,6 +239,18 @@ mod tests {
         assert_eq!(found.iter().filter(|route| route.contains("dev tunl0 proto 80 onlink mtu 1480")).count(), 1);
         let device = node1(&current).link(&tunl0()).unwrap();
         assert_eq!((device.mtu, &device.kind), (1480, &LinkKindPlan::Tunl0));
+    }
+
+    #[test]
+    fn a_tunnel_that_is_down_takes_birds_routes_along_and_no_plain_ones_replace_them() {
+        let plan = cluster("192.168.0.0/16", 24, Profile::Classic, |pool| pool.ipip_mode = EncapMode::Always);
+        let down = Faults { links_down: [("node1.wang.org".to_owned(), tunl0())].into(), ..Faults::default() };
+        let expectation = expectation(&plan, &down);
+        let table = expectation.tables.iter().find(|table| table.netns == node1(&plan).netns).unwrap();
+        let missing = verify(&node1(&plan).table, &table.routes).missing;
+        assert_eq!(missing.len(), 3);
+        assert!(missing.iter().all(|route| route.dev == Some(tunl0())), "{missing:?}");
+        assert_eq!(verify(&table.routes, &node1(&plan).table).missing, []);
     }
 
     #[test]

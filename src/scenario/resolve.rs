@@ -8,7 +8,7 @@ use super::raw::*;
 use super::read::Keys;
 use crate::net::{Route, RouteProtocol};
 use crate::packet::Filter;
-use crate::topology::{Diagnostic, syntax_fault};
+use crate::topology::{Diagnostic, SYNTAX_FAULTS, syntax_fault};
 
 /// Reads a scenario file.
 ///
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<Scenario, Vec<Diagnostic>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     // What follows from text that is no TOML would only mislead.
     if !errors.is_empty() {
-        return Err(errors.iter().map(|error| syntax_fault(error, text)).collect());
+        return Err(errors.iter().take(SYNTAX_FAULTS).map(|error| syntax_fault(error, text)).collect());
     }
     let mut faults = Vec::new();
     let raw = RawScenario::read_keys(&Keys::of_document(&document), &mut faults);

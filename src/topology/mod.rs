@@ -23,6 +23,6 @@ mod tests;
 
 pub use error::{Diagnostic, Faults};
 pub use model::*;
-pub use parse::{parse, syntax_fault};
+pub use parse::{SYNTAX_FAULTS, parse, syntax_fault};
 pub use raw::schema;
 pub use selector::Selector;

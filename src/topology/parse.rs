@@ -14,7 +14,7 @@ use super::{raw, resolve, shape};
 pub fn parse(text: &str, stem: &str) -> Result<Topology, Vec<Diagnostic>> {
     let mut faults = Faults::new(text);
     let (mut document, errors) = DeTable::parse_recoverable(text);
-    errors.iter().for_each(|error| faults.push(syntax_fault(error, text)));
+    errors.iter().take(SYNTAX_FAULTS).for_each(|error| faults.push(syntax_fault(error, text)));
     if !faults.is_empty() {
         return Err(faults.into_sorted());
     }
@@ -33,6 +33,9 @@ pub fn parse(text: &str, stem: &str) -> Result<Topology, Vec<Diagnostic>> {
         _ => Err(faults.into_sorted()),
     }
 }
+
+/// How many syntax faults of one file are told: a text that is no TOML at all has one in every line.
+pub const SYNTAX_FAULTS: usize = 10;
 
 /// What makes a text no TOML, with what to write; for every kind of file.
 pub fn syntax_fault(error: &toml::de::Error, text: &str) -> Diagnostic {
