@@ -377,6 +377,8 @@ fn config() -> SpeakerConfig {
         local: Some(LOCAL.into()),
         passive,
         restart_time: Duration::from_secs(120),
+        next_hop: NextHopMode::Auto,
+        allowed_local_as: 0,
     };
     SpeakerConfig {
         name: "fuzzed".into(),
@@ -399,7 +401,7 @@ fn config() -> SpeakerConfig {
                 kernel: KernelRule::Direct,
             }],
             normal_priority: None,
-            export_all: true,
+            export: ExportPolicy::Router { networks: Vec::new() },
         },
     }
 }

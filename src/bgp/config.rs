@@ -21,7 +21,7 @@ pub struct SpeakerConfig {
     pub listen_port: u16,
     /// Pacing of connections.
     pub timers: TimerConfig,
-    /// Static routes, protocol `static1`: a node's own blocks, as blackholes.
+    /// Static routes, protocol `static1`, as blackholes: a node's own blocks, or what a router originates and has no way to.
     pub statics: Vec<IpNet>,
     /// Sessions, in the order in which BIRD lists them.
     pub peers: Vec<PeerConfig>,
@@ -64,6 +64,23 @@ pub struct PeerConfig {
     pub passive: bool,
     /// Graceful-restart time offered, in whole seconds.
     pub restart_time: Duration,
+    /// What becomes of the next hop of what is told on.
+    pub next_hop: NextHopMode,
+    /// How many times our own AS may stand in the path of a received route (`numAllowedLocalASNumbers`, calico-behaviour 7.4).
+    pub allowed_local_as: u32,
+}
+
+/// NEXT_HOP of exported routes (`nextHopMode`, calico-behaviour 7.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NextHopMode {
+    /// BGP's default: our address towards external peers, unchanged towards internal ones (RFC 4271 §5.1.3).
+    #[default]
+    Auto,
+    /// Our address, always.
+    Own,
+    /// As it was received, always.
+    Keep,
 }
 
 /// What the export chain and the kernel filter decide by.
@@ -76,8 +93,22 @@ pub struct PolicyConfig {
     /// `Some(normal priority)` in profile `current`: LOCAL_PREF = 2147483647 − metric on export (7.5 step 1), metric =
     /// 2147483647 − LOCAL_PREF in the kernel (3.3 rule 2). `None` in `classic`: LOCAL_PREF 100, no metric.
     pub normal_priority: Option<u32>,
-    /// Export everything that is not learned from the kernel: a plain router's policy, not a Calico node's.
-    pub export_all: bool,
+    /// What is told to peers.
+    pub export: ExportPolicy,
+}
+
+/// What a speaker tells its peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportPolicy {
+    /// A Calico node's chain (calico-behaviour 7.5).
+    #[default]
+    Calico,
+    /// A plain router's: what it originates, and what it learned by BGP.
+    Router {
+        /// What it originates, whichever protocol has it.
+        networks: Vec<IpNet>,
+    },
 }
 
 /// One IP pool, as BGP sees it.

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod event;
+pub mod solve;
 pub mod view;
 pub mod wire;
 

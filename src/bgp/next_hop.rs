@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::event::KernelSnapshot;
+use super::rib::PathSource;
 use crate::net::{IfName, Route, RouteKind, RouteProtocol};
 
 /// The way to a next hop.
@@ -60,9 +61,26 @@ impl NextHops {
         self.resolved(next_hop)
     }
 
-    /// What [`NextHops::resolve`] found before.
-    pub(super) fn resolved(&self, next_hop: IpAddr) -> Option<&Resolution> {
+    fn resolved(&self, next_hop: IpAddr) -> Option<&Resolution> {
         self.known.get(&next_hop).and_then(Option::as_ref)
+    }
+
+    /// The way to the next hop of a BGP route, as found before; other routes have none.
+    pub(super) fn resolution(&self, source: &PathSource) -> Option<&Resolution> {
+        match source {
+            PathSource::Bgp(_, attributes) => self.resolved(attributes.next_hop),
+            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
+        }
+    }
+
+    /// The interface that a route leads out of.
+    pub(super) fn device<'a>(&'a self, source: &'a PathSource) -> Option<&'a IfName> {
+        match source {
+            PathSource::Direct(dev) => Some(dev),
+            PathSource::Static => None,
+            PathSource::Kernel(route) => route.dev.as_ref(),
+            PathSource::Bgp(..) => self.resolution(source).map(|resolution| &resolution.dev),
+        }
     }
 
     /// Whether `dev` exists and is up.

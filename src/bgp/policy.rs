@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::config::{KernelRule, PolicyConfig, PoolPolicy};
+use super::config::{ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig};
 use super::event::PeerId;
 use super::next_hop::Resolution;
 use super::rib::{FibHop, PathSource};
@@ -24,7 +24,7 @@ const NO_ADVERTISE: u32 = 0xffff_ff02;
 const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 
 /// The session that a route is exported to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ExportPeer {
     /// Which one it is.
     pub(super) id: PeerId,
@@ -34,6 +34,24 @@ pub(super) struct ExportPeer {
     pub(super) local_as: Asn,
     /// Our address on it: the default next hop.
     pub(super) local: IpAddr,
+    /// What becomes of the next hop.
+    pub(super) next_hop: NextHopMode,
+}
+
+impl ExportPeer {
+    /// The session `id` of `speaker`, on which our address is `local`.
+    pub(super) fn new(id: PeerId, speaker: &SpeakerConfig, peer: &PeerConfig, local: IpAddr) -> Self {
+        let external = peer.remote_as != speaker.local_as;
+        Self { id, external, local_as: speaker.local_as, local, next_hop: peer.next_hop }
+    }
+}
+
+/// Whether a received route is one that came round: our own AS in the path more often than allowed (RFC 4271 §9.1.2), or a
+/// reflected route of our own (RFC 4456 §8).
+pub(super) fn is_looped(speaker: &SpeakerConfig, peer: &PeerConfig, attributes: &Attributes) -> bool {
+    let internal = peer.remote_as == speaker.local_as;
+    attributes.as_path.contains(speaker.local_as) > peer.allowed_local_as as usize
+        || (internal && attributes.originator_id == Some(speaker.router_id))
 }
 
 /// The route to be exported.
@@ -77,8 +95,8 @@ fn communities_allow(source: &PathSource, external: bool) -> bool {
 
 /// Calico's export chain, steps 3 to 11 (calico-behaviour 7.5); or a plain router's.
 fn chain_accepts(policy: &PolicyConfig, route: &ExportRoute<'_>, external: bool) -> bool {
-    if policy.export_all {
-        return !matches!(route.source, PathSource::Kernel(_));
+    if let ExportPolicy::Router { networks } = &policy.export {
+        return matches!(route.source, PathSource::Bgp(..)) || networks.contains(&route.prefix);
     }
     let IpNet::V4(prefix) = route.prefix else { return false };
     let inside = |net: &Ipv4Net| net.contains(&prefix);
@@ -115,7 +133,6 @@ pub(super) fn exported_attributes(policy: &PolicyConfig, source: &PathSource, pe
     };
     if peer.external {
         attributes.as_path.prepend(peer.local_as);
-        attributes.next_hop = peer.local;
         attributes.local_pref = None;
         attributes.originator_id = None;
         attributes.cluster_list = Vec::new();
@@ -129,6 +146,9 @@ pub(super) fn exported_attributes(policy: &PolicyConfig, source: &PathSource, pe
             }
             (None, _) => DEFAULT_LOCAL_PREF,
         });
+    }
+    if peer.next_hop == NextHopMode::Own || (peer.next_hop == NextHopMode::Auto && peer.external) {
+        attributes.next_hop = peer.local;
     }
     attributes
 }
@@ -162,11 +182,12 @@ impl AttributeKey {
 
 /// How the kernel filter (calico-behaviour 3.3) has the selected route written; `None` if not at all.
 ///
-/// `tunnel_up` says whether a tunnel device exists.
-pub(super) fn kernel_hop(
+/// `paths` are all that there are of the prefix, and `tunnel_up` says whether a tunnel device exists.
+pub(super) fn kernel_hop<'a>(
     policy: &PolicyConfig,
     prefix: IpNet,
     source: &PathSource,
+    mut paths: impl Iterator<Item = &'a PathSource>,
     resolution: Option<&Resolution>,
     tunnel_up: impl Fn(&IfName) -> bool,
 ) -> Option<FibHop> {
@@ -200,6 +221,10 @@ pub(super) fn kernel_hop(
             // The kernel refuses a route through a device that is down, and the plain way must not take its place: packets
             // would leave unwrapped.
             if tunnel.is_some_and(|dev| !tunnel_up(dev)) {
+                return None;
+            }
+            // The kernel has one route of a destination and metric: where somebody wrote it before us, it stays.
+            if paths.any(|path| matches!(path, PathSource::Kernel(route) if route.metric == metric)) {
                 return None;
             }
             Some(match tunnel {
@@ -239,7 +264,7 @@ mod tests {
             own_blocks: vec!["10.244.140.128/26".parse().unwrap()],
             pools: vec![pool("10.244.0.0/16", KernelRule::Direct)],
             normal_priority: None,
-            export_all: false,
+            export: ExportPolicy::Calico,
         }
     }
 
@@ -252,6 +277,7 @@ mod tests {
         external: false,
         local_as: Asn(64512),
         local: IpAddr::V4(std::net::Ipv4Addr::new(172, 18, 0, 2)),
+        next_hop: NextHopMode::Auto,
     };
     const EXTERNAL: ExportPeer = ExportPeer { external: true, ..INTERNAL };
 
@@ -332,6 +358,29 @@ mod tests {
     }
 
     #[test]
+    fn a_router_exports_what_it_originates_and_what_it_learned() {
+        let networks = vec!["10.1.0.0/24".parse().unwrap(), "0.0.0.0/0".parse().unwrap()];
+        let router = PolicyConfig { export: ExportPolicy::Router { networks }, ..PolicyConfig::default() };
+        assert!(exported(&router, "10.1.0.0/24", &PathSource::Static, &EXTERNAL));
+        assert!(exported(&router, "0.0.0.0/0", &kernel("default via 172.18.0.1 dev eth0"), &EXTERNAL));
+        assert!(exported(&router, "10.244.9.0/26", &bgp(7, |_| {}), &EXTERNAL));
+        assert!(!exported(&router, "10.244.9.0/26", &bgp(7, |_| {}), &INTERNAL), "from internal to internal");
+        assert!(!exported(&router, "172.18.0.0/16", &PathSource::Direct(IfName::eth(0)), &EXTERNAL));
+        assert!(!exported(&router, "10.9.0.0/16", &kernel("10.9.0.0/16 via 172.18.0.9 dev eth0"), &EXTERNAL));
+    }
+
+    #[test]
+    fn the_next_hop_mode_overrules_bgps_default_both_ways() {
+        let learned = bgp(7, |_| {});
+        let next_hop = |peer: ExportPeer, next_hop| {
+            exported_attributes(&policy(), &learned, &ExportPeer { next_hop, ..peer }).next_hop.to_string()
+        };
+        use NextHopMode::{Auto, Keep, Own};
+        assert_eq!([Auto, Own, Keep].map(|mode| next_hop(EXTERNAL, mode)), ["172.18.0.2", "172.18.0.2", "172.18.0.3"]);
+        assert_eq!([Auto, Own, Keep].map(|mode| next_hop(INTERNAL, mode)), ["172.18.0.3", "172.18.0.2", "172.18.0.3"]);
+    }
+
+    #[test]
     fn well_known_communities_are_honoured() {
         let passes = |community: u32| {
             let source = bgp(7, |attributes| attributes.communities = vec![community]);
@@ -343,14 +392,6 @@ mod tests {
         assert_eq!(passes(NO_ADVERTISE), [false, false]);
         assert_eq!(passes(NO_EXPORT_SUBCONFED), [true, false]);
         assert_eq!(passes(64512), [true, true]);
-    }
-
-    #[test]
-    fn a_plain_router_exports_all_but_what_the_kernel_gave() {
-        let policy = PolicyConfig { export_all: true, ..PolicyConfig::default() };
-        assert!(exported(&policy, "10.1.0.0/24", &PathSource::Static, &EXTERNAL));
-        assert!(exported(&policy, "10.1.0.0/24", &PathSource::Direct(IfName::eth(0)), &EXTERNAL));
-        assert!(!exported(&policy, "0.0.0.0/0", &kernel("default via 172.18.0.1 dev eth0"), &EXTERNAL));
     }
 
     #[test]
@@ -394,7 +435,9 @@ mod tests {
         let prefix: IpNet = prefix.parse().unwrap();
         let resolution =
             Resolution { gateway: "172.18.0.3".parse().unwrap(), dev: IfName::eth(0), igp_metric: Some(0) };
-        let hop = kernel_hop(policy, prefix, source, Some(&resolution), |dev| dev.as_str() == "tunl0")?;
+        let paths = [kernel("10.99.1.0/24 via 172.18.0.1 dev eth0")];
+        let paths = paths.iter().filter(|_| prefix.to_string() == "10.99.1.0/24");
+        let hop = kernel_hop(policy, prefix, source, paths, Some(&resolution), |dev| dev.as_str() == "tunl0")?;
         Some(hop.route(prefix).to_string())
     }
 
@@ -421,6 +464,7 @@ mod tests {
             in_kernel(&with(KernelRule::Refuse), "10.99.0.0/24", &learned).unwrap(),
             "10.99.0.0/24 via 172.18.0.3 dev eth0 proto bird"
         );
+        assert_eq!(in_kernel(&with(KernelRule::Refuse), "10.99.1.0/24", &learned), None, "the kernel has one already");
     }
 
     #[test]

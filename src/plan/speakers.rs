@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{SpeakerPlan, felix};
-use crate::bgp::{KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
+use crate::bgp::{ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use crate::calico::ipam::Assignment;
 use crate::net::{Asn, BgpIdentifier, NetnsName};
 use crate::topology::{EncapMode, IpPool, Node, Profile, Timers, Topology};
@@ -40,7 +40,7 @@ pub fn build(topology: &Topology, assignment: &Assignment, netns: &[NetnsName]) 
                         Profile::Classic => None,
                         Profile::Current => Some(NORMAL_PRIORITY),
                     },
-                    export_all: false,
+                    export: ExportPolicy::Calico,
                 },
             },
         })
@@ -80,6 +80,8 @@ fn mesh(topology: &Topology, node: &Node) -> Vec<PeerConfig> {
                 local: Some(local.into()),
                 passive: is_passive(local, remote),
                 restart_time: RESTART_TIME,
+                next_hop: NextHopMode::Auto,
+                allowed_local_as: 0,
             }
         })
         .collect();

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::PathSource;
+use crate::bgp::event::PeerId;
+use crate::bgp::next_hop::NextHops;
 use crate::bgp::wire::Attributes;
 use crate::net::{Asn, BgpIdentifier};
 
@@ -21,6 +24,29 @@ pub(in crate::bgp) struct Candidate<'a> {
     pub(in crate::bgp) bgp: Option<BgpFacts<'a>>,
 }
 
+impl<'a> Candidate<'a> {
+    /// The candidate that `source` is; `peer` says what is known of the peer that it came from.
+    pub(in crate::bgp) fn of(
+        source: &'a PathSource,
+        next_hops: &mut NextHops,
+        peer: impl FnOnce(PeerId) -> PeerFacts,
+    ) -> Self {
+        let bgp = match source {
+            PathSource::Bgp(from, attributes) => {
+                let resolution = next_hops.resolve(attributes.next_hop);
+                Some(BgpFacts {
+                    attributes,
+                    resolvable: resolution.is_some(),
+                    igp_metric: resolution.and_then(|resolution| resolution.igp_metric),
+                    peer: peer(*from),
+                })
+            }
+            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
+        };
+        Self { preference: source.preference(), bgp }
+    }
+}
+
 /// What the decision looks at in a BGP route.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::bgp) struct BgpFacts<'a> {
@@ -30,14 +56,21 @@ pub(in crate::bgp) struct BgpFacts<'a> {
     pub(in crate::bgp) resolvable: bool,
     /// Metric towards the next hop; `None` if unknown.
     pub(in crate::bgp) igp_metric: Option<u32>,
-    /// Learned from another AS.
+    /// Who it came from.
+    pub(in crate::bgp) peer: PeerFacts,
+}
+
+/// What the decision looks at in a peer.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bgp) struct PeerFacts {
+    /// It is of another AS.
     pub(in crate::bgp) external: bool,
     /// Our AS, which is the neighbour AS of a route with an empty path.
     pub(in crate::bgp) local_as: Asn,
     /// The peer's identifier.
     pub(in crate::bgp) router_id: BgpIdentifier,
     /// The peer's address.
-    pub(in crate::bgp) peer: IpAddr,
+    pub(in crate::bgp) address: IpAddr,
 }
 
 /// A clause of the decision process, in order.
@@ -102,16 +135,16 @@ pub(in crate::bgp) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Clause>
     field.keep_least(Clause::Origin, |index| bgp(index).map(|route| route.attributes.origin));
     field.keep_least_med(|index| {
         let route = bgp(index)?;
-        let neighbour = route.attributes.as_path.first().unwrap_or(route.local_as);
+        let neighbour = route.attributes.as_path.first().unwrap_or(route.peer.local_as);
         Some((neighbour, route.attributes.med.unwrap_or(0)))
     });
-    field.keep_least(Clause::External, |index| bgp(index).map(|route| !route.external));
+    field.keep_least(Clause::External, |index| bgp(index).map(|route| !route.peer.external));
     field.keep_least(Clause::IgpMetric, |index| bgp(index).map(|route| route.igp_metric.unwrap_or(UNKNOWN_METRIC)));
     field.keep_least(Clause::RouterId, |index| {
-        bgp(index).map(|route| route.attributes.originator_id.unwrap_or(route.router_id))
+        bgp(index).map(|route| route.attributes.originator_id.unwrap_or(route.peer.router_id))
     });
     field.keep_least(Clause::ClusterList, |index| bgp(index).map(|route| route.attributes.cluster_list.len()));
-    field.keep_least(Clause::PeerAddress, |index| bgp(index).map(|route| route.peer));
+    field.keep_least(Clause::PeerAddress, |index| bgp(index).map(|route| route.peer.address));
     // Two sessions to one address (calico-behaviour 7.3): the one configured first.
     field.keep_least(Clause::PeerAddress, |index| index);
     field.lost
@@ -204,10 +237,12 @@ mod tests {
                     attributes: &route.attributes,
                     resolvable: route.resolvable,
                     igp_metric: route.igp_metric,
-                    external: route.external,
-                    local_as: Asn(64512),
-                    router_id: route.router_id,
-                    peer: route.peer,
+                    peer: PeerFacts {
+                        external: route.external,
+                        local_as: Asn(64512),
+                        router_id: route.router_id,
+                        address: route.peer,
+                    },
                 }),
             })
             .collect();
@@ -346,10 +381,12 @@ mod tests {
             attributes: &attributes,
             resolvable: true,
             igp_metric: Some(0),
-            external: true,
-            local_as: Asn(1),
-            router_id: BgpIdentifier("1.1.1.1".parse().unwrap()),
-            peer: "10.0.0.1".parse().unwrap(),
+            peer: PeerFacts {
+                external: true,
+                local_as: Asn(1),
+                router_id: BgpIdentifier("1.1.1.1".parse().unwrap()),
+                address: "10.0.0.1".parse().unwrap(),
+            },
         };
         let field = [
             Candidate { preference: 10, bgp: None },

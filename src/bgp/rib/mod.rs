@@ -13,6 +13,6 @@ mod loc_rib;
 
 pub(super) use adj_rib_in::AdjRibIn;
 pub(super) use adj_rib_out::AdjRibOut;
-pub(super) use decision::{BgpFacts, Candidate, Clause, decide};
+pub(super) use decision::{Candidate, Clause, PeerFacts, decide};
 pub(super) use id_set::IdSet;
 pub(super) use loc_rib::{Entry, EntryId, FibHop, LocRib, Path, PathSource, SourceKey};

@@ -1,6 +1,7 @@
 //! Routes through the speaker: from a peer into the Loc-RIB, through the decision, to the kernel and the other peers' queues.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
 use crate::bgp::policy;
-use crate::bgp::rib::{BgpFacts, Candidate, EntryId, FibHop, PathSource, SourceKey, decide};
+use crate::bgp::rib::{Candidate, EntryId, FibHop, PathSource, PeerFacts, SourceKey, decide};
 use crate::bgp::wire::{Attributes, RefreshKind, Update};
 use crate::net::BgpIdentifier;
 
@@ -91,26 +92,17 @@ impl Speaker {
         let candidates: Vec<Candidate<'_>> = entry
             .paths
             .iter()
-            .map(|path| Candidate {
-                preference: path.source.preference(),
-                bgp: match &path.source {
-                    PathSource::Bgp(peer, attributes) => {
-                        let peer = &self.peers[peer.0 as usize];
-                        let resolution = self.next_hops.resolve(attributes.next_hop);
-                        Some(BgpFacts {
-                            attributes,
-                            resolvable: resolution.is_some(),
-                            igp_metric: resolution.and_then(|resolution| resolution.igp_metric),
-                            external: peer.is_external(),
-                            local_as: self.config.local_as,
-                            router_id: peer
-                                .remote()
-                                .map_or(BgpIdentifier(std::net::Ipv4Addr::UNSPECIFIED), |remote| remote.identifier),
-                            peer: peer.config.remote,
-                        })
+            .map(|path| {
+                Candidate::of(&path.source, &mut self.next_hops, |peer| {
+                    let peer = &self.peers[peer.0 as usize];
+                    let remote = peer.remote().map(|remote| remote.identifier);
+                    PeerFacts {
+                        external: peer.is_external(),
+                        local_as: self.config.local_as,
+                        router_id: remote.unwrap_or(BgpIdentifier(Ipv4Addr::UNSPECIFIED)),
+                        address: peer.config.remote,
                     }
-                    PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
-                },
+                })
             })
             .collect();
         let lost = decide(&candidates);
@@ -127,12 +119,10 @@ impl Speaker {
     fn install(&mut self, id: EntryId, fib: &mut Vec<FibChange>) {
         let Some(entry) = self.rib.get(id) else { return };
         let hop = entry.best().and_then(|path| {
-            let resolution = match &path.source {
-                PathSource::Bgp(_, attributes) => self.next_hops.resolved(attributes.next_hop),
-                PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
-            };
+            let resolution = self.next_hops.resolution(&path.source);
             let has_interface = |dev: &_| self.next_hops.has_interface(dev);
-            policy::kernel_hop(&self.config.policy, entry.prefix, &path.source, resolution, has_interface)
+            let paths = entry.paths.iter().map(|path| &path.source);
+            policy::kernel_hop(&self.config.policy, entry.prefix, &path.source, paths, resolution, has_interface)
         });
         if hop.as_ref() == entry.installed.as_deref() {
             return;
@@ -238,10 +228,8 @@ impl Speaker {
         }
     }
 
-    /// Our own AS in the path (RFC 4271 §9.1.2), or a reflected route of our own (RFC 4456 §8).
     fn is_looped(&self, id: PeerId, attributes: &Attributes) -> bool {
-        let internal = !self.peers[id.0 as usize].is_external();
-        attributes.as_path.contains(self.config.local_as) > 0
-            || (internal && attributes.originator_id == Some(self.config.router_id))
+        let peer = &self.peers[id.0 as usize];
+        policy::is_looped(&self.config, &peer.config, attributes)
     }
 }

@@ -111,7 +111,7 @@ impl Speaker {
             }
             PathSource::Bgp(peer, attributes) => {
                 let config = &self.peers[peer.0 as usize].config;
-                let resolution = self.next_hops.resolved(attributes.next_hop);
+                let resolution = self.next_hops.resolution(&path.source);
                 view.source = RouteSource::Bgp;
                 view.protocol = config.name.clone();
                 view.gateway = resolution.map(|resolution| resolution.gateway);

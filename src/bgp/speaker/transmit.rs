@@ -9,10 +9,9 @@ use rustc_hash::FxBuildHasher;
 use super::Speaker;
 use crate::bgp::event::{ConnectionId, PeerId};
 use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute};
-use crate::bgp::rib::{EntryId, PathSource};
+use crate::bgp::rib::EntryId;
 use crate::bgp::view::State;
 use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
-use crate::net::IfName;
 
 /// Prefixes looked at for one round of UPDATEs: enough to fill messages, few enough not to exceed a driver's buffer by much.
 const ROUND: usize = 2048;
@@ -28,7 +27,7 @@ impl Speaker {
         let established = session.state == State::Established;
         let (context, local) = (session.context, session.local);
         if established && let Some(local) = local.or(peer.config.local) {
-            let target = ExportPeer { id, external: peer.is_external(), local_as: self.config.local_as, local };
+            let target = ExportPeer::new(id, &self.config, &peer.config, local);
             let before = self.peers[id.0 as usize].counts.updates_sent;
             while out.len() - start < limit && self.transmit_round(&target, &context, out) {}
             if self.peers[id.0 as usize].counts.updates_sent != before
@@ -155,22 +154,10 @@ impl Speaker {
             prefix: entry.prefix,
             source,
             learned_externally: self.learned_externally(source),
-            dev: self.device(source),
+            dev: self.next_hops.device(source),
         };
         policy::exports(&self.config.policy, &route, target)
             .then(|| (AttributeKey::of(source), Nlri::from(entry.prefix)))
-    }
-
-    /// The interface that a route leads out of.
-    fn device<'a>(&'a self, source: &'a PathSource) -> Option<&'a IfName> {
-        match source {
-            PathSource::Direct(dev) => Some(dev),
-            PathSource::Static => None,
-            PathSource::Kernel(route) => route.dev.as_ref(),
-            PathSource::Bgp(_, attributes) => {
-                self.next_hops.resolved(attributes.next_hop).map(|resolution| &resolution.dev)
-            }
-        }
     }
 }
 

@@ -7,13 +7,14 @@ mod fsm;
 mod hand;
 mod routes;
 mod simulation;
+mod solve;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::config::{KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
+use super::config::{ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use super::event::KernelSnapshot;
 use crate::net::{Asn, BgpIdentifier, IfName};
 
@@ -74,6 +75,8 @@ fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, me
             local: Some(IpAddr::V4(local.address)),
             passive: mesh && other.address.to_string() > local.address.to_string(),
             restart_time: Duration::from_secs(120),
+            next_hop: NextHopMode::Auto,
+            allowed_local_as: 0,
         })
         .collect();
     SpeakerConfig {
@@ -92,7 +95,7 @@ fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, me
                 kernel: KernelRule::Direct,
             }],
             normal_priority: None,
-            export_all: false,
+            export: ExportPolicy::Calico,
         },
     }
 }

@@ -1,0 +1,322 @@
+//! What speakers agree on once all has been said: the oracle that their kernels' tables are compared with.
+//!
+//! The same policy and decision as the speaker's, and nothing else of it: no messages, no timers, no queues. Each table starts with
+//! what its site has by itself; whenever the selected path of a prefix changes, its neighbours are told in their form, until
+//! nothing changes any more. Work is proportional to what is told, so that a full mesh costs what its routes cost.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
+use rustc_hash::FxBuildHasher;
+
+use super::config::{PeerConfig, SpeakerConfig};
+use super::event::{KernelSnapshot, PeerId};
+use super::next_hop::NextHops;
+use super::policy::{self, ExportPeer, ExportRoute};
+use super::rib::{Candidate, PathSource, PeerFacts, decide};
+use super::wire::Attributes;
+use crate::net::{BgpIdentifier, IfName, Route};
+
+/// One speaker and what it finds in its namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// The speaker.
+    pub config: &'a SpeakerConfig,
+    /// Interfaces and routes that are not BGP's.
+    pub kernel: &'a KernelSnapshot,
+}
+
+/// One end of a session: a site and one of its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Index into the sites.
+    pub site: usize,
+    /// Which of its peers.
+    pub peer: PeerId,
+}
+
+/// A session that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its two ends.
+    pub ends: [End; 2],
+    /// The address of each end.
+    pub addresses: [IpAddr; 2],
+}
+
+/// What an end has received and keeps, whatever its peer would say now: a session whose path is cut, before the hold timer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Who keeps it.
+    pub end: End,
+    /// The peer that it came from.
+    pub from: BgpIdentifier,
+    /// The routes.
+    pub routes: Vec<(IpNet, Arc<Attributes>)>,
+}
+
+/// The speakers would go on telling each other for ever: no selection is stable, or none is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unstable {
+    /// A site whose selected path keeps changing.
+    pub site: usize,
+    /// Its destination.
+    pub prefix: IpNet,
+}
+
+/// The tables that the speakers end up with.
+#[derive(Debug)]
+pub struct Solution<'a> {
+    tables: Vec<Table<'a>>,
+}
+
+/// A selected path that changes this often does not settle: more than any chain of sites that a lab can have is long.
+const MOST_CHANGES: u32 = 1_000;
+
+/// Works out the tables of `sites` that are joined by `sessions`; `held` is there besides, as if it had been received.
+///
+/// # Errors
+/// The policies contradict each other (RFC 4264's "BGP wedgies" and worse).
+pub fn solve<'a>(sites: &[Site<'a>], sessions: &[Session], held: &[Held]) -> Result<Solution<'a>, Unstable> {
+    let mut tables: Vec<Table<'a>> = sites.iter().map(|site| Table::new(*site)).collect();
+    for session in sessions {
+        for (near, far) in [(0, 1), (1, 0)] {
+            let End { site, peer } = session.ends[near];
+            let Some(config) = sites[site].config.peers.get(peer.0 as usize) else { continue };
+            let target = ExportPeer::new(peer, sites[site].config, config, session.addresses[near]);
+            let to = session.ends[far];
+            tables[site].flows[usize::from(target.external)].push(Flow { target, to });
+            tables[site].identifiers.insert(peer, sites[to.site].config.router_id);
+        }
+    }
+    let mut work = Worklist::default();
+    for (index, table) in tables.iter_mut().enumerate() {
+        for prefix in table.start() {
+            work.add(index, prefix);
+        }
+    }
+    for Held { end, from, routes } in held {
+        tables[end.site].identifiers.insert(end.peer, *from);
+        for (prefix, attributes) in routes {
+            if tables[end.site].receive(end.peer, *prefix, Some(attributes)) {
+                work.add(end.site, *prefix);
+            }
+        }
+    }
+    while let Some((index, prefix)) = work.next() {
+        let Some(changes) = tables[index].select(prefix) else { continue };
+        if changes > MOST_CHANGES {
+            return Err(Unstable { site: index, prefix });
+        }
+        for (to, attributes) in tables[index].tell(prefix) {
+            if tables[to.site].receive(to.peer, prefix, attributes.as_ref()) {
+                work.add(to.site, prefix);
+            }
+        }
+    }
+    Ok(Solution { tables })
+}
+
+impl Solution<'_> {
+    /// The routes that the speaker of `site` writes into its kernel, in no particular order.
+    pub fn routes(&self, site: usize) -> impl Iterator<Item = Route> {
+        self.tables[site].routes()
+    }
+
+    /// What `end` has received; `None` where its session does not stand.
+    pub fn received(&self, end: End) -> Option<Held> {
+        let from = *self.tables[end.site].identifiers.get(&end.peer)?;
+        let paths = self.tables[end.site].entries.iter();
+        let of_peer = paths.flat_map(|(prefix, entry)| {
+            entry.paths.iter().filter_map(|source| match source {
+                PathSource::Bgp(peer, attributes) if *peer == end.peer => Some((*prefix, Arc::clone(attributes))),
+                _ => None,
+            })
+        });
+        Some(Held { end, from, routes: of_peer.collect() })
+    }
+}
+
+type FxMap<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// One direction of a session.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    target: ExportPeer,
+    to: End,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    paths: Vec<PathSource>,
+    selected: Option<PathSource>,
+    /// What was selected when the neighbours were last told.
+    told: Option<PathSource>,
+    changes: u32,
+}
+
+/// One speaker's table.
+#[derive(Debug)]
+struct Table<'a> {
+    site: Site<'a>,
+    next_hops: NextHops,
+    entries: FxMap<IpNet, Entry>,
+    /// To internal, and to external peers.
+    flows: [Vec<Flow>; 2],
+    /// Who is at the other end of a session that stands.
+    identifiers: FxMap<PeerId, BgpIdentifier>,
+}
+
+impl<'a> Table<'a> {
+    fn new(site: Site<'a>) -> Self {
+        let (entries, identifiers) = (FxMap::default(), FxMap::default());
+        Self { site, next_hops: NextHops::default(), entries, flows: [Vec::new(), Vec::new()], identifiers }
+    }
+
+    /// Takes in what is there without any peer, and lists the prefixes.
+    fn start(&mut self) -> Vec<IpNet> {
+        let changes = self.next_hops.update(self.site.kernel);
+        let statics = self.site.config.statics.iter().map(|prefix| (*prefix, PathSource::Static));
+        let direct = changes.direct.into_iter().filter_map(|(prefix, dev)| Some((prefix, PathSource::Direct(dev?))));
+        let kernel = changes.kernel.into_iter().filter_map(|(prefix, route)| Some((prefix, PathSource::Kernel(route?))));
+        for (prefix, source) in statics.chain(direct).chain(kernel) {
+            self.entries.entry(prefix).or_default().paths.push(source);
+        }
+        self.entries.keys().copied().collect()
+    }
+
+    /// A peer's last word on a prefix; whether it is a new one.
+    fn receive(&mut self, from: PeerId, prefix: IpNet, attributes: Option<&Arc<Attributes>>) -> bool {
+        let config = self.site.config;
+        let looped = |attributes: &&Arc<Attributes>| policy::is_looped(config, self.peer(from), attributes);
+        let attributes = attributes.filter(|attributes| !looped(attributes));
+        let before = self.entries.get(&prefix).and_then(|entry| {
+            entry.paths.iter().position(|path| matches!(path, PathSource::Bgp(peer, _) if *peer == from))
+        });
+        match (before, attributes) {
+            (None, None) => false,
+            (Some(index), None) => {
+                self.entries.entry(prefix).or_default().paths.remove(index);
+                true
+            }
+            (None, Some(attributes)) => {
+                let path = PathSource::Bgp(from, Arc::clone(attributes));
+                self.entries.entry(prefix).or_default().paths.push(path);
+                true
+            }
+            (Some(index), Some(attributes)) => {
+                let path = &mut self.entries.entry(prefix).or_default().paths[index];
+                let same = matches!(path, PathSource::Bgp(_, known) if known == attributes);
+                *path = PathSource::Bgp(from, Arc::clone(attributes));
+                !same
+            }
+        }
+    }
+
+    /// Makes the decision for `prefix`; how often it has changed, or `None` where it did not now.
+    fn select(&mut self, prefix: IpNet) -> Option<u32> {
+        let Self { site: Site { config, .. }, next_hops, entries, identifiers, flows: _ } = self;
+        let entry = entries.get_mut(&prefix)?;
+        let facts = |from: PeerId| PeerFacts {
+            external: config.peers[from.0 as usize].remote_as != config.local_as,
+            local_as: config.local_as,
+            router_id: identifiers.get(&from).copied().unwrap_or(config.router_id),
+            address: config.peers[from.0 as usize].remote,
+        };
+        let candidates: Vec<Candidate<'_>> =
+            entry.paths.iter().map(|path| Candidate::of(path, next_hops, facts)).collect();
+        let best = decide(&candidates).iter().position(Option::is_none);
+        let best = best.map(|index| entry.paths[index].clone());
+        let unchanged = match (&best, &entry.selected) {
+            (Some(PathSource::Bgp(from, now)), Some(PathSource::Bgp(as_before, then))) => from == as_before && now == then,
+            (Some(now), Some(then)) => now.is(then),
+            (None, None) => true,
+            _ => false,
+        };
+        entry.selected = best;
+        entry.changes += u32::from(!unchanged);
+        (!unchanged).then_some(entry.changes)
+    }
+
+    /// What each neighbour is to know of `prefix` from now on.
+    fn tell(&mut self, prefix: IpNet) -> Vec<(End, Option<Arc<Attributes>>)> {
+        let Some(entry) = self.entries.get_mut(&prefix) else { return Vec::new() };
+        let selected = entry.selected.clone();
+        let before = std::mem::replace(&mut entry.told, selected.clone());
+        // In a full mesh, hundreds of internal peers have nothing to do with what another internal peer said.
+        let reaches_internal = |source: &Option<PathSource>| {
+            source.as_ref().is_some_and(|source| !matches!(source, PathSource::Bgp(..)) || self.learned_externally(source))
+        };
+        let internal = reaches_internal(&before) || reaches_internal(&selected);
+        let mut last: Option<(ExportPeer, Arc<Attributes>)> = None;
+        let flows = self.flows[usize::from(!internal)..].iter().flatten();
+        flows
+            .map(|flow| {
+                let source = selected.as_ref().filter(|source| self.exports(prefix, source, &flow.target));
+                let attributes = source.map(|source| match &last {
+                    Some((target, attributes)) if ExportPeer { id: flow.target.id, ..*target } == flow.target => {
+                        Arc::clone(attributes)
+                    }
+                    _ => {
+                        let policy = &self.site.config.policy;
+                        let attributes = Arc::new(policy::exported_attributes(policy, source, &flow.target));
+                        last = Some((flow.target, Arc::clone(&attributes)));
+                        attributes
+                    }
+                });
+                (flow.to, attributes)
+            })
+            .collect()
+    }
+
+    fn exports(&self, prefix: IpNet, source: &PathSource, target: &ExportPeer) -> bool {
+        let learned_externally = self.learned_externally(source);
+        let dev = self.next_hops.device(source);
+        policy::exports(&self.site.config.policy, &ExportRoute { prefix, source, learned_externally, dev }, target)
+    }
+
+    fn learned_externally(&self, source: &PathSource) -> bool {
+        match source {
+            PathSource::Bgp(peer, _) => self.peer(*peer).remote_as != self.site.config.local_as,
+            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => false,
+        }
+    }
+
+    fn peer(&self, peer: PeerId) -> &'a PeerConfig {
+        &self.site.config.peers[peer.0 as usize]
+    }
+
+    fn routes(&self) -> impl Iterator<Item = Route> {
+        self.entries.iter().filter_map(|(prefix, entry)| {
+            let source = entry.selected.as_ref()?;
+            let resolution = self.next_hops.resolution(source);
+            let has_interface = |dev: &IfName| self.next_hops.has_interface(dev);
+            let (policy, paths) = (&self.site.config.policy, entry.paths.iter());
+            Some(policy::kernel_hop(policy, *prefix, source, paths, resolution, has_interface)?.route(*prefix))
+        })
+    }
+}
+
+/// Prefixes whose decision is to be made, each once, first come first served.
+#[derive(Debug, Default)]
+struct Worklist {
+    queue: VecDeque<(usize, IpNet)>,
+    queued: HashSet<(usize, IpNet), FxBuildHasher>,
+}
+
+impl Worklist {
+    fn add(&mut self, site: usize, prefix: IpNet) {
+        if self.queued.insert((site, prefix)) {
+            self.queue.push_back((site, prefix));
+        }
+    }
+
+    fn next(&mut self) -> Option<(usize, IpNet)> {
+        let next = self.queue.pop_front()?;
+        self.queued.remove(&next);
+        Some(next)
+    }
+}
