@@ -29,14 +29,12 @@ fn the_topology_can_be_built_but_for_keys_that_exclude_each_other() {
         Ok(_) => vec![],
         Err(faults) => faults.into_iter().map(|fault| fault.code).collect(),
     };
-    // The example shows every key: `mode` beside the pools, which it says excludes them, and an AS number of a node's own.
+    // The example shows every key: `mode` beside the pools, which it says excludes them.
     assert_eq!(codes(example), ["mode-with-pools"]);
     let without = |key: &str, text: &str| -> String {
         text.split_inclusive('\n').filter(|line| !line.starts_with(key)).collect()
     };
-    let without_mode = without("mode", example);
-    assert_eq!(codes(&without_mode), ["mixed-as-not-built-yet"]);
-    let text = without("asNumber = 64513", &without_mode);
+    let text = without("mode", example);
     assert_eq!(codes(&text), [""; 0]);
     let topology = topology::parse(&text, "readme").unwrap();
     assert_eq!((topology.name.as_str(), topology.nodes.len(), topology.pods.len()), ("demo", 41, 3));

@@ -181,7 +181,8 @@ impl<'a> Table<'a> {
         let changes = self.next_hops.update(self.site.kernel);
         let statics = self.site.config.statics.iter().map(|prefix| (*prefix, PathSource::Static));
         let direct = changes.direct.into_iter().filter_map(|(prefix, dev)| Some((prefix, PathSource::Direct(dev?))));
-        let kernel = changes.kernel.into_iter().filter_map(|(prefix, route)| Some((prefix, PathSource::Kernel(route?))));
+        let kernel =
+            changes.kernel.into_iter().filter_map(|(prefix, route)| Some((prefix, PathSource::Kernel(route?))));
         for (prefix, source) in statics.chain(direct).chain(kernel) {
             self.entries.entry(prefix).or_default().paths.push(source);
         }
@@ -231,7 +232,9 @@ impl<'a> Table<'a> {
         let best = decide(&candidates).iter().position(Option::is_none);
         let best = best.map(|index| entry.paths[index].clone());
         let unchanged = match (&best, &entry.selected) {
-            (Some(PathSource::Bgp(from, now)), Some(PathSource::Bgp(as_before, then))) => from == as_before && now == then,
+            (Some(PathSource::Bgp(from, now)), Some(PathSource::Bgp(as_before, then))) => {
+                from == as_before && now == then
+            }
             (Some(now), Some(then)) => now.is(then),
             (None, None) => true,
             _ => false,
@@ -248,7 +251,9 @@ impl<'a> Table<'a> {
         let before = std::mem::replace(&mut entry.told, selected.clone());
         // In a full mesh, hundreds of internal peers have nothing to do with what another internal peer said.
         let reaches_internal = |source: &Option<PathSource>| {
-            source.as_ref().is_some_and(|source| !matches!(source, PathSource::Bgp(..)) || self.learned_externally(source))
+            source
+                .as_ref()
+                .is_some_and(|source| !matches!(source, PathSource::Bgp(..)) || self.learned_externally(source))
         };
         let internal = reaches_internal(&before) || reaches_internal(&selected);
         let mut last: Option<(ExportPeer, Arc<Attributes>)> = None;

@@ -5,3 +5,4 @@ mod go_rand;
 mod go_rand_table;
 pub mod ipam;
 pub mod names;
+pub mod peering;

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use crate::control::{Client, LabState, StateDir, labs};
 use crate::fabric::netns::Netns;
 use crate::net::{IfName, LabName};
-use crate::plan::{NetnsPlan, Plan, Role};
+use crate::plan::{NetnsPlan, Plan};
 use crate::topology::Topology;
 
 /// A running lab as its state directory tells it.
@@ -101,15 +101,18 @@ impl Selected {
         })
     }
 
-    /// A node's name, checked.
-    pub(crate) fn node(&self, place: &str) -> Result<String, Failure> {
-        match self.place(place)?.role {
-            Role::Node => Ok(place.into()),
-            _ => Err(Failure::invalid(format!("`{place}` is no node: only nodes speak BGP here"))),
+    /// The name of a node or of a router that speaks BGP, checked.
+    pub(crate) fn speaker(&self, place: &str) -> Result<String, Failure> {
+        self.place(place)?;
+        match self.plan.speakers.iter().any(|speaker| speaker.name == place) {
+            true => Ok(place.into()),
+            false => {
+                Err(Failure::invalid(format!("`{place}` speaks no BGP: nodes do, and routers that have an `asNumber`")))
+            }
         }
     }
 
-    /// The address of a node or pod by name, or a literal.
+    /// The address of a node, router or pod by name, or a literal.
     pub(crate) fn address(&self, target: &str) -> Result<Ipv4Addr, Failure> {
         if let Ok(address) = target.parse() {
             return Ok(address);
@@ -117,8 +120,8 @@ impl Selected {
         if let Some(pod) = self.plan.pods.iter().find(|pod| pod.name == target) {
             return Ok(pod.address);
         }
-        if let Some(node) = self.topology.nodes.iter().find(|node| node.name == target) {
-            return Ok(node.bgp_address().addr());
+        if let Some([first, ..]) = self.topology.interfaces(target) {
+            return Ok(first.address.addr());
         }
         self.place(target)?;
         Err(Failure::invalid(format!("`{target}` has no address of its own")))
@@ -242,8 +245,11 @@ mod tests {
         let lab = lab("hyg", "worker");
         assert_eq!(refusal(lab.place("wroker")), "lab `hyg` has no node or pod `wroker`; is `worker` meant?");
         assert_eq!(refusal(lab.place("x")), "lab `hyg` has no node or pod `x`");
-        assert_eq!(refusal(lab.node("worker-pod1")), "`worker-pod1` is no node: only nodes speak BGP here");
-        assert_eq!(lab.node("worker").unwrap(), "worker");
+        assert_eq!(
+            refusal(lab.speaker("worker-pod1")),
+            "`worker-pod1` speaks no BGP: nodes do, and routers that have an `asNumber`"
+        );
+        assert_eq!(lab.speaker("worker").unwrap(), "worker");
     }
 
     #[test]

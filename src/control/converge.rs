@@ -61,18 +61,18 @@ impl Lab {
                 let error = session.last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
                 match session.state {
                     State::Established if session.end_of_rib_awaited && !session.end_of_rib_received => {
-                        Some(format!("{}: session {}: no End-of-RIB yet", speaker.node, session.name))
+                        Some(format!("{}: session {}: no End-of-RIB yet", speaker.name, session.name))
                     }
                     State::Established => None,
-                    state => Some(format!("{}: session {} is {state}{error}", speaker.node, session.name)),
+                    state => Some(format!("{}: session {} is {state}{error}", speaker.name, session.name)),
                 }
             });
             facts.extend(unmet.take(FACTS_PER_NODE));
             for (prefix, error) in driver.fib_failures().into_iter().take(FACTS_PER_NODE) {
-                facts.push(format!("{}: the kernel refused the route to {prefix}: {error}", speaker.node));
+                facts.push(format!("{}: the kernel refused the route to {prefix}: {error}", speaker.name));
             }
             if !driver.fib_settled() {
-                facts.push(format!("{}: routes are on their way to the kernel", speaker.node));
+                facts.push(format!("{}: routes are on their way to the kernel", speaker.name));
             }
         }
         if self.masquerading().is_none() {
@@ -114,13 +114,13 @@ impl Lab {
             let routes = match observe::routes(netns) {
                 Ok(routes) => routes,
                 Err(error) => {
-                    facts.push(format!("{}: {error}", speaker.node));
+                    facts.push(format!("{}: {error}", speaker.name));
                     continue;
                 }
             };
             let difference = table.verify(&routes);
-            let missing = difference.missing.iter().map(|route| format!("{}: no route {route}", speaker.node));
-            let extra = difference.extra.iter().map(|route| format!("{}: unexpected route {route}", speaker.node));
+            let missing = difference.missing.iter().map(|route| format!("{}: no route {route}", speaker.name));
+            let extra = difference.extra.iter().map(|route| format!("{}: unexpected route {route}", speaker.name));
             facts.extend(missing.chain(extra).take(FACTS_PER_NODE));
             if facts.len() >= most {
                 break;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::watch;
 
-use super::protocol::{Change, LabStatus, NodeStatus, PodStatus};
+use super::protocol::{Change, LabStatus, NodeStatus, PodStatus, RouterStatus};
 use super::state::StateDir;
 use super::tunnels::Tunnels;
 use crate::bgp::PeerId;
@@ -22,7 +22,7 @@ use crate::plan::expect::{Expectation, expectation};
 use crate::plan::{Faults, Plan, SpeakerPlan};
 use crate::probe::{PodPage, PodServer, serve_pod};
 use crate::report::chain;
-use crate::topology::Topology;
+use crate::topology::{Router, Topology};
 
 /// Descriptors that the daemon needs besides those of sessions, pods and namespaces.
 const SPARE_DESCRIPTORS: usize = 200;
@@ -164,7 +164,7 @@ impl Lab {
         match change {
             Change::Link { on, interface, up } => {
                 let planned = self.plan.namespaces.iter().find(|netns| netns.name == *on);
-                let planned = planned.ok_or_else(|| format!("there is no node or pod `{on}`"))?;
+                let planned = planned.ok_or_else(|| format!("there is no node, router or pod `{on}`"))?;
                 if !planned.links.iter().any(|link| link.name == *interface) {
                     return Err(format!("`{on}` has no interface `{interface}` that can be set"));
                 }
@@ -220,11 +220,11 @@ impl Lab {
             let established = view.sessions.iter().filter(|session| session.state == State::Established).count();
             let routes = observe::routes(&self.netns[index]).unwrap_or_default();
             nodes.push(NodeStatus {
-                name: speaker.node.clone(),
+                name: speaker.name.clone(),
                 address: node.bgp_address(),
                 as_number: view.local_as.0,
                 blocks: speaker.config.policy.own_blocks.clone(),
-                pods: self.plan.pods.iter().filter(|pod| pod.node == speaker.node).count(),
+                pods: self.plan.pods.iter().filter(|pod| pod.node == speaker.name).count(),
                 sessions_established: established,
                 sessions: view.sessions.len(),
                 routes: routes.iter().filter(|route| route.proto == RouteProtocol::BIRD).count(),
@@ -255,7 +255,24 @@ impl Lab {
                 }
             },
             nodes,
+            routers: self.topology.routers.iter().map(|router| self.router_status(router)).collect(),
             pods: pods.collect(),
+        }
+    }
+
+    fn router_status(&self, router: &Router) -> RouterStatus {
+        let speaks = self.plan.speakers.iter().position(|speaker| speaker.name == router.name);
+        let view = speaks.map(|index| self.speakers[index].view());
+        let sessions = view.as_ref().map_or(&[][..], |view| &view.sessions);
+        let routes = speaks.and_then(|index| observe::routes(&self.netns[index]).ok()).unwrap_or_default();
+        RouterStatus {
+            name: router.name.clone(),
+            addresses: router.interfaces.iter().map(|interface| interface.address).collect(),
+            as_number: router.as_number.map(|asn| asn.0),
+            networks: router.networks.clone(),
+            sessions_established: sessions.iter().filter(|session| session.state == State::Established).count(),
+            sessions: sessions.len(),
+            routes: routes.iter().filter(|route| route.proto == RouteProtocol::BIRD).count(),
         }
     }
 
@@ -281,19 +298,19 @@ impl Lab {
     }
 
     fn position(&self, node: &str) -> Result<usize, String> {
-        let found = self.plan.speakers.iter().position(|speaker| speaker.node == node);
-        found.ok_or_else(|| format!("there is no node `{node}`"))
+        let found = self.plan.speakers.iter().position(|speaker| speaker.name == node);
+        found.ok_or_else(|| format!("no node or router `{node}` speaks BGP"))
     }
 
-    /// The peer of speaker `index` that `with` means: a node's name, an address, or a session's name.
+    /// The peer of speaker `index` that `with` means: a node's or router's name, an address, or a session's name.
     fn peer(&self, index: usize, with: &str) -> Result<usize, String> {
         let speaker = &self.plan.speakers[index];
-        let node = self.topology.nodes.iter().find(|node| node.name == with);
-        let address = node.map(|node| IpAddr::V4(node.bgp_address().addr())).or_else(|| with.parse().ok());
-        let found = speaker.config.peers.iter().position(|peer| peer.name == with || Some(peer.remote) == address);
+        let (place, address) = (self.plan.namespace(with), with.parse::<IpAddr>().ok());
+        let is_meant = |remote| place.is_some_and(|netns| netns.has_address(remote)) || Some(remote) == address;
+        let found = speaker.config.peers.iter().position(|peer| peer.name == with || is_meant(peer.remote));
         found.ok_or_else(|| {
             let peers = speaker.config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ");
-            format!("`{}` has no session with `{with}`: it has {peers}", speaker.node)
+            format!("`{}` has no session with `{with}`: it has {peers}", speaker.name)
         })
     }
 }

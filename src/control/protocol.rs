@@ -44,6 +44,8 @@ pub struct LabStatus {
     pub nat_outgoing: String,
     /// Nodes in file order.
     pub nodes: Vec<NodeStatus>,
+    /// Declared routers in file order.
+    pub routers: Vec<RouterStatus>,
     /// Pods in file order.
     pub pods: Vec<PodStatus>,
 }
@@ -63,6 +65,27 @@ pub struct NodeStatus {
     pub blocks: Vec<Ipv4Net>,
     /// How many pods it runs.
     pub pods: usize,
+    /// Sessions that are Established.
+    pub sessions_established: usize,
+    /// Sessions that are configured.
+    pub sessions: usize,
+    /// `proto bird` routes that its speaker has put into the kernel.
+    pub routes: usize,
+}
+
+/// One declared router at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RouterStatus {
+    /// The router.
+    pub name: String,
+    /// Its addresses with their masks.
+    #[schemars(with = "Vec<String>")]
+    pub addresses: Vec<Ipv4Net>,
+    /// Its AS; without one it speaks no BGP.
+    pub as_number: Option<u32>,
+    /// What it originates.
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<Ipv4Net>,
     /// Sessions that are Established.
     pub sessions_established: usize,
     /// Sessions that are configured.
@@ -106,7 +129,7 @@ pub struct DoRequest {
 pub enum Change {
     /// Set an interface up or down.
     Link {
-        /// A node, pod, `fabric` or `gateway`.
+        /// A node, router, pod, `fabric` or `gateway`.
         on: String,
         /// The interface.
         interface: IfName,

@@ -1,10 +1,14 @@
 //! Topology → [`Plan`]: addresses, namespaces, speakers, then the tables they end up with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
 
 use super::expect::{self, Faults};
-use super::graph::Wiring;
-use super::{NetnsPlan, Plan, PodPlan, Role, netns, speakers};
+use super::{NetnsPlan, Plan, PodPlan, SessionFault, netns, speakers};
+use crate::bgp::solve::Unstable;
 use crate::calico::{ipam, names};
 use crate::net::NetnsName;
 use crate::topology::{Diagnostic, Node, Topology};
@@ -12,11 +16,10 @@ use crate::topology::{Diagnostic, Node, Topology};
 /// Computes what every namespace and speaker of `topology` must contain. The same topology gives the same plan, byte for byte.
 ///
 /// # Errors
-/// Everything that keeps it from being built: `mixed-as-not-built-yet`, `name-too-long`,
-/// `interface-name-taken`, `segment-too-large`, `no-path`, and those of [`ipam::assign`].
+/// Everything that keeps it from being built: `name-too-long`, `interface-name-taken`, `segment-too-large`, `no-speaker`,
+/// `one-sided-session`, `wrong-as`, `no-path`, `no-stable-state`, and those of [`ipam::assign`].
 pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
-    let mut diagnostics = Vec::from_iter(mixed_as(topology));
-    diagnostics.extend(host_interface_collisions(topology));
+    let mut diagnostics = host_interface_collisions(topology);
     diagnostics.extend(oversized_segments(topology));
     let names = Names::new(topology).map_err(|faults| diagnostics.extend(faults));
     let assignment = ipam::assign(topology).map_err(|faults| diagnostics.extend(faults));
@@ -39,12 +42,13 @@ pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
     let parts = netns::Parts { topology, names: &names, assignment: &assignment, pods: &pods };
     let mut namespaces = vec![parts.fabric()];
     namespaces.extend(parts.gateway());
+    namespaces.extend((0..topology.routers.len()).map(|router| parts.router(router)));
     namespaces.extend((0..topology.nodes.len()).map(|node| parts.node(node)));
     namespaces.extend((0..topology.pods.len()).map(|pod| parts.pod(pod)));
-    let speakers = speakers::build(topology, &assignment, &names.nodes);
+    let speakers = speakers::build(topology, &assignment, &names);
     let mut plan = Plan { lab: topology.name.clone(), namespaces, speakers, pods };
 
-    diagnostics.extend(missing_paths(topology, &plan));
+    diagnostics.extend(impossible_sessions(topology, &plan));
     if !diagnostics.is_empty() {
         return Err(diagnostics);
     }
@@ -59,6 +63,8 @@ pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
 pub(super) struct Names {
     pub(super) fabric: NetnsName,
     pub(super) gateway: NetnsName,
+    /// Per router, in the topology's order.
+    pub(super) routers: Vec<NetnsName>,
     /// Per node, in the topology's order.
     pub(super) nodes: Vec<NetnsName>,
     /// Per pod, in the topology's order.
@@ -88,36 +94,16 @@ impl Names {
         };
         let fabric = name(FABRIC, &(0..0));
         let gateway = name(GATEWAY, &(0..0));
+        let routers = topology.routers.iter().filter_map(|router| name(&router.name, &router.span)).collect();
         let nodes: Vec<_> = topology.nodes.iter().filter_map(|node| name(&node.name, &node.span)).collect();
         let pods: Vec<_> = topology.pods.iter().filter_map(|pod| name(&pod.name, &pod.span)).collect();
         match (fabric, gateway) {
-            (Some(fabric), Some(gateway)) if diagnostics.is_empty() => Ok(Self { fabric, gateway, nodes, pods }),
+            (Some(fabric), Some(gateway)) if diagnostics.is_empty() => {
+                Ok(Self { fabric, gateway, routers, nodes, pods })
+            }
             _ => Err(diagnostics),
         }
     }
-}
-
-/// A mesh over several AS numbers: its nodes pass on each other's blocks (calico-behaviour 7.4), and the tables that come
-/// out of that are not computed yet.
-fn mixed_as(topology: &Topology) -> Option<Diagnostic> {
-    let as_number = |node: &Node| node.as_number.unwrap_or(topology.bgp.as_number);
-    let first = topology.nodes.first()?;
-    let other = topology.nodes.iter().find(|node| as_number(node) != as_number(first))?;
-    topology.bgp.node_to_node_mesh_enabled.then(|| Diagnostic {
-        code: "mixed-as-not-built-yet",
-        span: other.span.clone(),
-        message: format!(
-            "the node `{}` has AS {} and the node `{}` AS {}, and only a mesh of one AS can be built yet",
-            other.name,
-            as_number(other),
-            first.name,
-            as_number(first),
-        ),
-        label: "another AS".into(),
-        help:
-            "give every node the same `asNumber`, or write `nodeToNodeMeshEnabled = false` below `[BGPConfiguration]`"
-                .into(),
-    })
 }
 
 /// Pods of one node whose host interfaces would have the same name: 44 bits of SHA-1 are not an identity.
@@ -165,51 +151,110 @@ fn oversized_segments(topology: &Topology) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// Planned sessions whose ends cannot reach each other: one diagnostic per pair of subnets.
-fn missing_paths(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
-    let wiring = Wiring::new(&plan.namespaces, &Faults::default());
-    let index_of: BTreeMap<&str, usize> = plan
-        .namespaces
-        .iter()
-        .enumerate()
-        .filter(|(_, netns)| netns.role == Role::Node)
-        .map(|(index, netns)| (netns.name.as_str(), index))
-        .collect();
-    let by_address: BTreeMap<_, _> = topology.nodes.iter().map(|node| (node.bgp_address().addr(), node)).collect();
-    let mut reported = BTreeSet::new();
-    let mut diagnostics = Vec::new();
-    for (node, speaker) in topology.nodes.iter().zip(&plan.speakers) {
-        for peer in &speaker.config.peers {
-            let std::net::IpAddr::V4(remote) = peer.remote else { continue };
-            let Some(other) = by_address.get(&remote) else { continue };
-            let ends = (node.bgp_address().trunc(), other.bgp_address().trunc());
-            if reported.contains(&ends) || reported.contains(&(ends.1, ends.0)) {
-                continue;
-            }
-            let namespaces = index_of.get(node.name.as_str()).zip(index_of.get(other.name.as_str()));
-            let path = namespaces
-                .map(|(&from, &to)| wiring.session_path(from, node.bgp_address().addr(), to, remote))
-                .unwrap_or(Ok(()));
-            if let Err(reason) = path {
-                reported.insert(ends);
-                diagnostics.push(Diagnostic {
-                    code: "no-path",
-                    span: other.span.clone(),
-                    message: format!(
-                        "the BGP session between node `{}` ({}) and node `{}` ({remote}) has no path: {reason}",
-                        node.name,
-                        node.bgp_address().addr(),
-                        other.name,
-                    ),
-                    label: "cannot be reached".into(),
-                    help: "put both nodes into one subnet, let a router have an address in both subnets, or set \
-                           nodeToNodeMeshEnabled = false"
-                        .into(),
-                });
-            }
+/// Planned sessions that can never come up: of several that lack a path between the same two subnets, the first.
+fn impossible_sessions(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
+    let faults = match expect::faults_of(plan) {
+        Ok(faults) => faults,
+        Err(Unstable { site, prefix }) => {
+            return vec![Diagnostic {
+                code: "no-stable-state",
+                span: span_of(topology, &plan.speakers[site].name),
+                message: format!(
+                    "the speakers never agree on {prefix}: `{}` keeps changing its mind",
+                    plan.speakers[site].name
+                ),
+                label: "oscillates".into(),
+                help: "have fewer of them pass on each other's routes, or give them one AS".into(),
+            }];
         }
+    };
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut cut = BTreeSet::new();
+    for (end, fault) in faults {
+        let config = &plan.speakers[end.site].config;
+        let peer = &config.peers[end.peer.0 as usize];
+        let (session, name) = (&peer.name, &config.name);
+        let far = |site: usize| plan.speakers[site].name.as_str();
+        let (code, at, message, label, help) = match fault {
+            SessionFault::NoSpeaker => {
+                let who = who_has(plan, peer.remote);
+                let message =
+                    format!("`{name}` peers with {} ({session}), and `{who}` speaks no BGP there", peer.remote);
+                let help = format!("give `{who}` an `asNumber` and `peers`, or a node's first address as the peer's");
+                ("no-speaker", who.to_owned(), message, "speaks no BGP", help)
+            }
+            SessionFault::OneSided(site) => {
+                let (local, remote) = (peer.local.map_or_else(String::new, |local| local.to_string()), far(site));
+                let message =
+                    format!("`{name}` peers with `{remote}` ({}), and `{remote}` not with {local}", peer.remote);
+                let is_router = topology.routers.iter().any(|router| router.name == remote);
+                let help = match is_router {
+                    true => format!(
+                        "write `peers = [{{ ip = \"{local}\", asNumber = {} }}]` for `{remote}`",
+                        config.local_as
+                    ),
+                    false => format!("write a `[[BGPPeer]]` with `node = \"{remote}\"` and `peerIP = \"{local}\"`"),
+                };
+                ("one-sided-session", remote.to_owned(), message, "does not peer back", help)
+            }
+            SessionFault::WrongAs(site) => {
+                let (remote, theirs) = (far(site), &plan.speakers[site].config);
+                if peer.remote_as == theirs.local_as {
+                    // The other end is the one that expects something else, and has its own entry.
+                    continue;
+                }
+                let message = format!(
+                    "`{name}` expects AS {} of `{remote}` ({}), which has AS {}",
+                    peer.remote_as, peer.remote, theirs.local_as
+                );
+                let help = format!("write `asNumber = {}` where `{name}` names it", theirs.local_as);
+                ("wrong-as", name.clone(), message, "expects another AS", help)
+            }
+            SessionFault::BothPassive(site) => {
+                let message = format!("`{name}` and `{}` both wait for the other one to dial ({session})", far(site));
+                let help = "let one of them name the other in a `[[BGPPeer]]` with `node` or `nodeSelector`".to_owned();
+                ("both-passive", name.clone(), message, "never dials", help)
+            }
+            SessionFault::NoPath([near, site], reason) => {
+                // Each session has two ends, and a rack many nodes.
+                let (a, b) = (subnet_of(plan, far(near)), subnet_of(plan, far(site)));
+                if cut.contains(&(b, a)) || !cut.insert((a, b)) {
+                    continue;
+                }
+                let message = format!(
+                    "the BGP session of `{}` with `{}` ({}) has no path: {reason}",
+                    far(near),
+                    far(site),
+                    peer.remote
+                );
+                let help =
+                    "let a router have an address on both segments and routes both ways, put them into one subnet, or \
+                            let them not peer (`nodeToNodeMeshEnabled = false` below `[BGPConfiguration]`)"
+                        .to_owned();
+                ("no-path", far(site).to_owned(), message, "cannot be reached", help)
+            }
+        };
+        let span = span_of(topology, &at);
+        diagnostics.push(Diagnostic { code, span, message, label: label.into(), help });
     }
     diagnostics
+}
+
+/// Where the file says that there is a node or router called `name`.
+fn span_of(topology: &Topology, name: &str) -> Range<usize> {
+    let node = topology.nodes.iter().find(|node| node.name == name).map(|node| &node.span);
+    let router = || topology.routers.iter().find(|router| router.name == name).map(|router| &router.span);
+    node.or_else(router).cloned().unwrap_or_default()
+}
+
+/// Who has `address`, by name; an address that nobody has is refused before.
+fn who_has(plan: &Plan, address: IpAddr) -> &str {
+    plan.namespaces.iter().find(|netns| netns.has_address(address)).map_or("nobody", |netns| netns.name.as_str())
+}
+
+/// The subnet of the first address of `name`.
+fn subnet_of(plan: &Plan, name: &str) -> Option<IpNet> {
+    plan.namespace(name)?.links.first()?.addresses.first().map(IpNet::trunc)
 }
 
 impl NetnsPlan {
@@ -217,10 +262,15 @@ impl NetnsPlan {
     pub fn link(&self, name: &crate::net::IfName) -> Option<&super::LinkPlan> {
         self.links.iter().find(|link| link.name == *name)
     }
+
+    /// Whether one of its links has `address`.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.links.iter().flat_map(|link| &link.addresses).any(|held| held.addr() == address)
+    }
 }
 
 impl Plan {
-    /// The namespace that is called `name` in the lab: a node, a pod, `fabric`, `gateway`.
+    /// The namespace that is called `name` in the lab: a node, a pod, a router, `fabric`, `gateway`.
     pub fn namespace(&self, name: &str) -> Option<&NetnsPlan> {
         self.namespaces.iter().find(|netns| netns.name == name)
     }
@@ -233,7 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::testing::{self, Lab};
-    use super::super::{LinkKindPlan, Masquerade};
+    use super::super::{LinkKindPlan, Masquerade, Role};
     use super::*;
     use crate::net::MacAddr;
     use crate::topology::Profile;
@@ -409,9 +459,8 @@ blackhole 10.244.140.128/26 proto bird
         let mut topology = Lab::new("lab").node("a", "10.0.0.2/24").node("b", "10.0.0.3/24").pods("a", 3).topology();
         topology.pools[0].cidr = "10.244.0.0/31".parse().unwrap();
         topology.pools[0].block_size = 31;
-        topology.nodes[1].as_number = Some(crate::net::Asn(65001));
         topology.pods[0].name = "x".repeat(252);
-        assert_eq!(codes(&topology), ["mixed-as-not-built-yet", "name-too-long", "pool-too-small"]);
+        assert_eq!(codes(&topology), ["name-too-long", "pool-too-small"]);
     }
 
     #[test]
@@ -427,8 +476,7 @@ blackhole 10.244.140.128/26 proto bird
         assert_eq!((diagnostics[0].code, diagnostics[0].span.clone()), ("no-path", 40..60));
         assert_eq!(
             diagnostics[0].message,
-            "the BGP session between node `a` (10.0.1.11) and node `b` (10.0.2.11) has no path: no router joins the \
-             segments of `a:eth0` and `b:eth0`"
+            "the BGP session of `a` with `b` (10.0.2.11) has no path: nobody on the segment of `a:eth0` has 10.0.1.1"
         );
     }
 
@@ -504,7 +552,7 @@ blackhole 10.244.140.128/26 proto bird
             // Every node knows every block: its own as a blackhole, the others' through somebody.
             let blocks: usize = plan.speakers.iter().map(|speaker| speaker.config.statics.len()).sum();
             for speaker in &plan.speakers {
-                let table = &plan.namespace(&speaker.node).unwrap().table;
+                let table = &plan.namespace(&speaker.name).unwrap().table;
                 let bird = table.iter().filter(|route| route.proto == crate::net::RouteProtocol::BIRD);
                 prop_assert_eq!(bird.count(), blocks);
             }

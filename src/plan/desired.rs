@@ -13,9 +13,9 @@ use crate::net::{IfName, LabName, MacAddr, NetnsName, Route};
 pub struct Plan {
     /// The lab.
     pub lab: LabName,
-    /// Every namespace: fabric, gateway, nodes in file order, pods in file order.
+    /// Every namespace: fabric, gateway, routers, nodes and pods, each in file order.
     pub namespaces: Vec<NetnsPlan>,
-    /// One speaker per node, in file order.
+    /// One speaker per node, then one per router that speaks BGP, each in file order.
     pub speakers: Vec<SpeakerPlan>,
     /// Pods with the address they got, in the order of the topology.
     pub pods: Vec<PodPlan>,
@@ -29,6 +29,8 @@ pub enum Role {
     Fabric,
     /// The implicit gateways.
     Gateway,
+    /// A declared router.
+    Router,
     /// A Kubernetes node.
     Node,
     /// A pod.
@@ -40,7 +42,7 @@ pub enum Role {
 pub struct NetnsPlan {
     /// Its name on the host: `<lab>-<name>`.
     pub netns: NetnsName,
-    /// Its name in the lab: the node's, the pod's, `fabric`, `gateway`.
+    /// Its name in the lab: the node's, the pod's, the router's, `fabric`, `gateway`.
     pub name: String,
     /// What it is for.
     pub role: Role,
@@ -153,8 +155,8 @@ pub struct Masquerade {
 /// One speaker and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SpeakerPlan {
-    /// The node.
-    pub node: String,
+    /// The node or router.
+    pub name: String,
     /// Its namespace.
     pub netns: NetnsName,
     /// The speaker.

@@ -1,18 +1,18 @@
 //! What must hold in a lab that has converged while faults are in force: the oracle of `up`, `do` and `status`.
 //!
-//! A function of the plan and the faults; what is really there comes from the caller. A mesh of one AS is assumed, which
-//! `plan::build` makes sure of: nothing is passed on, so that a block is known exactly where a session to its owner stands.
+//! A function of the plan and the faults; what is really there comes from the caller. The speakers' routes are those of
+//! [`bgp::solve`](crate::bgp::solve). A session whose path is cut is noticed by neither end before its hold timer expires, and until
+//! then nobody can say which of two tables a namespace has: what both have must be there, what one of them has may be.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeSet, HashMap};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::graph::Wiring;
-use super::{NetnsPlan, Plan, PodPlan, Role, SpeakerPlan};
-use crate::bgp::KernelRule;
+use super::sessions::{SessionFault, Sessions, Standing, ends, sites};
+use super::{NetnsPlan, Plan, Role};
+use crate::bgp::KernelSnapshot;
+use crate::bgp::solve::{End, Unstable};
 use crate::net::{IfName, NetnsName, Route, RouteProtocol, Scope};
 
 /// What has been broken on purpose and not been mended.
@@ -116,14 +116,17 @@ fn without(these: &[Route], those: &[Route]) -> Vec<Route> {
 
 /// Every planned session, and whether it is awaited while `faults` are in force.
 pub fn expected_sessions(plan: &Plan, faults: &Faults) -> Vec<SessionExpectation> {
-    let view = View::new(plan, faults);
-    view.sessions().map(|(session, _)| session).collect()
+    let kernels = kernels(plan, faults);
+    let up = Sessions::new(plan, faults).bring_up(&sites(plan, &kernels));
+    let standings = up.map(|up| up.standings).unwrap_or_default();
+    expectations(plan, |end| standings.get(&end).is_some_and(|standing| *standing == Standing::Awaited))
 }
 
 /// Everything that must hold in `plan`'s lab while `faults` are in force.
+///
+/// A lab whose speakers never agree has no tables to expect: `plan::build` refuses it, and faults that make it so are told
+/// by sessions alone.
 pub fn expectation(plan: &Plan, faults: &Faults) -> Expectation {
-    let view = View::new(plan, faults);
-    let advertised: Vec<Vec<IpNet>> = plan.speakers.iter().map(|speaker| view.advertised(speaker)).collect();
     let mut tables: Vec<TableExpectation> = plan
         .namespaces
         .iter()
@@ -133,52 +136,46 @@ pub fn expectation(plan: &Plan, faults: &Faults) -> Expectation {
             lingering: Vec::new(),
         })
         .collect();
-    for (speaker, place) in plan.speakers.iter().zip(&view.places) {
-        if let Some(table) = place.and_then(|place| tables.get_mut(place)) {
-            let written =
-                speaker.config.statics.iter().filter(|block| kernel_rule(speaker, block) != &KernelRule::Refuse);
-            table.routes.extend(written.map(|&block| Route::blackhole(block).proto(RouteProtocol::BIRD)));
+    let kernels = kernels(plan, faults);
+    let sites = sites(plan, &kernels);
+    let planned = Sessions::new(plan, faults);
+    let Ok(up) = planned.bring_up(&sites) else {
+        return Expectation { sessions: expectations(plan, |_| false), tables };
+    };
+    let lingering = planned.lingering(&up, &sites);
+    for (index, place) in planned.places().iter().enumerate() {
+        let Some(table) = place.and_then(|place| tables.get_mut(place)) else { continue };
+        let mut expired: Vec<Route> = up.solution.routes(index).collect();
+        match &lingering {
+            None => table.routes.append(&mut expired),
+            Some(lingering) => {
+                let held: BTreeSet<Route> = lingering.routes(index).collect();
+                let (both, one): (Vec<Route>, Vec<Route>) = expired.into_iter().partition(|route| held.contains(route));
+                let held_only = held.into_iter().filter(|route| !both.contains(route));
+                table.lingering.extend(one.into_iter().chain(held_only));
+                table.routes.extend(both);
+            }
         }
-    }
-    let mut sessions = Vec::new();
-    for (session, standing) in view.sessions() {
-        sessions.push(session);
-        let SessionExpectation { speaker, peer, .. } = session;
-        let Some(place) = view.places[speaker] else { continue };
-        let IpAddr::V4(next_hop) = plan.speakers[speaker].config.peers[peer].remote else { continue };
-        let (Some(owner), Some(way)) = (view.speaker_at(next_hop), view.wiring.way(place, next_hop)) else { continue };
-        let metric = plan.speakers[speaker].config.policy.normal_priority.unwrap_or(0);
-        let routes = advertised[owner].iter().filter_map(|&prefix| {
-            let direct = || Route::unicast(prefix).via(way.via.unwrap_or(next_hop.into())).dev(way.dev.clone());
-            let route = match kernel_rule(&plan.speakers[speaker], &prefix) {
-                KernelRule::Refuse => return None,
-                KernelRule::Tunnel { dev, unless } if !unless.is_some_and(|net| net.contains(&next_hop)) => {
-                    if faults.is_down(&plan.namespaces[place].name, dev) {
-                        return None;
-                    }
-                    Route { onlink: true, ..Route::unicast(prefix).via(next_hop).dev(dev.clone()) }
-                }
-                _ => direct(),
-            };
-            Some(route.proto(RouteProtocol::BIRD).metric(metric))
-        });
-        match standing {
-            Standing::Awaited => tables[place].routes.extend(routes),
-            Standing::Cut => tables[place].lingering.extend(routes),
-            Standing::Disabled => {}
-        }
-    }
-    for table in &mut tables {
         sort_as_kernel(&mut table.routes);
         sort_as_kernel(&mut table.lingering);
     }
-    Expectation { sessions, tables }
+    for table in &mut tables {
+        sort_as_kernel(&mut table.routes);
+    }
+    let awaited = |end: End| up.standings.get(&end) == Some(&Standing::Awaited);
+    Expectation { sessions: expectations(plan, awaited), tables }
 }
 
-/// What `speaker`'s kernel filter does with `prefix`, by the pool that it is in (calico-behaviour 3.3 rule 4).
-fn kernel_rule<'a>(speaker: &'a SpeakerPlan, prefix: &IpNet) -> &'a KernelRule {
-    let pool = speaker.config.policy.pools.iter().find(|pool| IpNet::V4(pool.cidr).contains(prefix));
-    pool.map_or(&KernelRule::Direct, |pool| &pool.kernel)
+/// Why `plan`'s sessions cannot all come up, each end of a session by itself.
+pub fn faults_of(plan: &Plan) -> Result<Vec<(End, SessionFault)>, Unstable> {
+    let none = Faults::default();
+    let kernels = kernels(plan, &none);
+    let up = Sessions::new(plan, &none).bring_up(&sites(plan, &kernels))?;
+    let faults = up.standings.into_iter().filter_map(|(end, standing)| match standing {
+        Standing::Cut(fault) => Some((end, fault)),
+        Standing::Awaited | Standing::Disabled => None,
+    });
+    Ok(faults.collect())
 }
 
 /// Sorts as the kernel's FIB trie is dumped: by address, of equal addresses the longer prefix first, then by metric. Routes
@@ -187,92 +184,26 @@ pub fn sort_as_kernel(routes: &mut [Route]) {
     routes.sort_by_key(|route| (route.dst.addr(), Reverse(route.dst.prefix_len()), route.metric));
 }
 
-/// What is to be said of one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Awaited,
-    /// Disabled at one end: closed by a NOTIFICATION, so that both ends know at once.
-    Disabled,
-    /// Its path is cut.
-    Cut,
+fn expectations(plan: &Plan, awaited: impl Fn(End) -> bool) -> Vec<SessionExpectation> {
+    ends(plan)
+        .map(|end| SessionExpectation { speaker: end.site, peer: end.peer.0 as usize, awaited: awaited(end) })
+        .collect()
 }
 
-/// The plan with the faults, and the indices that both questions need.
-struct View<'a> {
-    plan: &'a Plan,
-    faults: &'a Faults,
-    wiring: Wiring<'a>,
-    /// Per speaker, its namespace's index.
-    places: Vec<Option<usize>>,
-    /// Speakers by their address.
-    speakers: HashMap<Ipv4Addr, usize>,
-    /// Pairs of speakers one of which disabled the session, the lower index first.
-    disabled: BTreeSet<(usize, usize)>,
-}
-
-impl<'a> View<'a> {
-    fn new(plan: &'a Plan, faults: &'a Faults) -> Self {
-        let by_netns: BTreeMap<&NetnsName, usize> =
-            plan.namespaces.iter().enumerate().map(|(index, netns)| (&netns.netns, index)).collect();
-        let places = plan.speakers.iter().map(|speaker| by_netns.get(&speaker.netns).copied()).collect();
-        let speakers: HashMap<_, _> =
-            plan.speakers.iter().enumerate().map(|(index, speaker)| (speaker.config.router_id.0, index)).collect();
-        let mut disabled = BTreeSet::new();
-        for (node, name) in &faults.disabled_peers {
-            let Some(here) = plan.speakers.iter().position(|speaker| speaker.node == *node) else { continue };
-            let peers = &plan.speakers[here].config.peers;
-            let remote = peers.iter().find(|peer| peer.name == *name).map(|peer| peer.remote);
-            if let Some(IpAddr::V4(remote)) = remote
-                && let Some(&there) = speakers.get(&remote)
-            {
-                disabled.insert((here.min(there), here.max(there)));
+/// What each speaker finds in its namespace, in the plan's order.
+pub(super) fn kernels(plan: &Plan, faults: &Faults) -> Vec<KernelSnapshot> {
+    let by_netns: HashMap<&NetnsName, &NetnsPlan> = plan.namespaces.iter().map(|netns| (&netns.netns, netns)).collect();
+    let of_speaker = plan.speakers.iter().map(|speaker| match by_netns.get(&speaker.netns) {
+        None => KernelSnapshot::default(),
+        Some(netns) => {
+            let up = netns.links.iter().filter(|link| link.up && !faults.is_down(&netns.name, &link.name));
+            KernelSnapshot {
+                interfaces: up.map(|link| (link.name.clone(), link.addresses.clone())).collect(),
+                routes: kernel_and_planned(netns, faults),
             }
         }
-        Self { plan, faults, wiring: Wiring::new(&plan.namespaces, faults), places, speakers, disabled }
-    }
-
-    fn speaker_at(&self, address: Ipv4Addr) -> Option<usize> {
-        self.speakers.get(&address).copied()
-    }
-
-    fn sessions(&self) -> impl Iterator<Item = (SessionExpectation, Standing)> {
-        self.plan.speakers.iter().enumerate().flat_map(move |(speaker, planned)| {
-            (0..planned.config.peers.len()).map(move |peer| {
-                let standing = self.standing(speaker, peer);
-                (SessionExpectation { speaker, peer, awaited: standing == Standing::Awaited }, standing)
-            })
-        })
-    }
-
-    fn standing(&self, speaker: usize, peer: usize) -> Standing {
-        let local = self.plan.speakers[speaker].config.router_id.0;
-        let IpAddr::V4(remote) = self.plan.speakers[speaker].config.peers[peer].remote else { return Standing::Cut };
-        let Some(other) = self.speaker_at(remote) else { return Standing::Cut };
-        if self.disabled.contains(&(speaker.min(other), speaker.max(other))) {
-            return Standing::Disabled;
-        }
-        let ends = self.places[speaker].zip(self.places[other]);
-        match ends.map(|(from, to)| self.wiring.session_path(from, local, to, remote)) {
-            Some(Ok(())) => Standing::Awaited,
-            _ => Standing::Cut,
-        }
-    }
-
-    /// What a speaker's export chain lets out to a peer of its own AS (calico-behaviour 7.5): its blocks, and the routes of
-    /// its pods that are in none of them.
-    fn advertised(&self, speaker: &SpeakerPlan) -> Vec<IpNet> {
-        let policy = &speaker.config.policy;
-        let pool_of = |prefix: &IpNet| policy.pools.iter().find(|pool| IpNet::V4(pool.cidr).contains(prefix));
-        let exported = |prefix: &IpNet| pool_of(prefix).is_some_and(|pool| !pool.disable_bgp_export);
-        let goes_out_alone = |pod: &&PodPlan| {
-            let mut around = policy.own_blocks.iter().filter(|block| block.contains(&pod.address));
-            around.all(|block| block.prefix_len() == 32)
-        };
-        let pods = self.plan.pods.iter().filter(|pod| pod.node == speaker.node);
-        let pods = pods.filter(goes_out_alone).filter(|pod| !self.faults.is_down(&pod.node, &pod.host_interface));
-        let pods = pods.map(|pod| IpNet::from(IpAddr::V4(pod.address)));
-        speaker.config.statics.iter().copied().chain(pods).filter(exported).collect()
-    }
+    });
+    of_speaker.collect()
 }
 
 /// The routes that the kernel makes for addresses, and those of the plan, over links that are up.
@@ -314,7 +245,7 @@ mod tests {
         let gone = expected_sessions(plan, faults).into_iter().filter(|session| !session.awaited);
         gone.map(|session| {
             let speaker = &plan.speakers[session.speaker];
-            format!("{} {}", speaker.node.rsplit("fullmesh-").next().unwrap(), speaker.config.peers[session.peer].name)
+            format!("{} {}", speaker.name.rsplit("fullmesh-").next().unwrap(), speaker.config.peers[session.peer].name)
         })
         .collect()
     }

@@ -1,20 +1,18 @@
 //! Who is linked to what: the lab's namespaces and segments as a graph, and whether packets get from one end to another.
 //!
-//! Built from a plan less the links that are down. It knows the kernel's own routes (connected and planned), not BGP's:
-//! a session must not depend on what it carries.
+//! Built from a plan less the links that are down. It begins with the routes that are there by themselves (connected and planned);
+//! what BGP adds is told to it, for a session may need routes that other sessions carry, but never its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use petgraph::graph::{NodeIndex, UnGraph};
-use petgraph::unionfind::UnionFind;
-use petgraph::visit::EdgeRef;
 
 use super::expect::Faults;
 use super::{LinkKindPlan, LinkPlan, NetnsPlan, Role};
-use crate::net::IfName;
+use crate::net::{IfName, Route, RouteKind};
 
 /// A vertex.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,57 +30,65 @@ pub struct Wiring<'a> {
     graph: UnGraph<Place, ()>,
     /// What the other end of an interface that is up is part of.
     beyond: HashMap<(usize, &'a IfName), NodeIndex>,
-    /// Vertices between which packets pass: segments, joined by routers that forward.
-    transit: UnionFind<usize>,
+    /// Who has an address on what a vertex stands for, over a link that is up.
+    owners: HashMap<(NodeIndex, Ipv4Addr), usize>,
     /// Per namespace, the ways out of it, longest prefix first.
-    ways: Vec<Vec<Way<'a>>>,
+    ways: Vec<Vec<Way>>,
 }
 
 /// One way out of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
     /// The destinations.
     pub dst: IpNet,
     /// The gateway; `None` on the link.
     pub via: Option<IpAddr>,
-    /// The interface.
-    pub dev: &'a IfName,
+    /// The interface; `None` where packets are dropped.
+    pub dev: Option<IfName>,
 }
 
-/// Why two addresses have no path between them.
+/// Why packets for an address do not get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPath {
-    /// The namespace has no route for the address.
+    /// A namespace has no route for the address.
     NoRoute {
         /// The namespace's name in the lab.
-        from: String,
+        at: String,
         /// The address.
         to: Ipv4Addr,
     },
-    /// No interface that is up has the address.
-    NoInterface {
+    /// Nobody on the segment that they leave by has the address.
+    NoNeighbour {
         /// The namespace's name in the lab.
-        on: String,
-        /// The address.
-        address: Ipv4Addr,
+        at: String,
+        /// The interface.
+        dev: IfName,
+        /// The next hop, or the address itself.
+        next: Ipv4Addr,
     },
-    /// Both are on segments, and nothing that forwards joins these.
-    NotJoined {
-        /// Namespace and interface of the one end.
-        from: (String, IfName),
-        /// Namespace and interface of the other end.
-        to: (String, IfName),
+    /// They arrive at somebody who does not forward.
+    NoRouter {
+        /// The namespace's name in the lab.
+        at: String,
+        /// The address.
+        to: Ipv4Addr,
+    },
+    /// They come by one place again and again.
+    Loop {
+        /// The namespace's name in the lab.
+        at: String,
+        /// The address.
+        to: Ipv4Addr,
     },
 }
 
 impl fmt::Display for NoPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoRoute { from, to } => write!(f, "`{from}` has no route to {to}"),
-            Self::NoInterface { on, address } => write!(f, "no interface of `{on}` that is up has {address}"),
-            Self::NotJoined { from, to } => {
-                write!(f, "no router joins the segments of `{}:{}` and `{}:{}`", from.0, from.1, to.0, to.1)
-            }
+            Self::NoRoute { at, to } => write!(f, "`{at}` has no route to {to}"),
+            Self::NoNeighbour { at, dev, next } => write!(f, "nobody on the segment of `{at}:{dev}` has {next}"),
+            Self::NoRouter { at, to } => write!(f, "`{at}` gets packets for {to} and does not forward"),
+            Self::Loop { at, to } => write!(f, "packets for {to} come by `{at}` again and again"),
         }
     }
 }
@@ -118,7 +124,7 @@ impl<'a> Wiring<'a> {
             .enumerate()
             .flat_map(|(index, netns)| netns.links.iter().map(move |link| ((index, &link.name), link)))
             .collect();
-        let mut beyond = HashMap::new();
+        let (mut beyond, mut owners) = (HashMap::new(), HashMap::new());
         for (index, netns) in namespaces.iter().enumerate() {
             for link in &netns.links {
                 let LinkKindPlan::Veth { peer_netns, peer } = &link.kind else { continue };
@@ -126,6 +132,11 @@ impl<'a> Wiring<'a> {
                 let Some(far_link) = links.get(&(other, peer)) else { continue };
                 if let (Some(near), Some(far)) = (place(index, link), place(other, far_link)) {
                     beyond.insert((index, &link.name), far);
+                    for address in &link.addresses {
+                        if let IpAddr::V4(address) = address.addr() {
+                            owners.insert((far, address), index);
+                        }
+                    }
                     // Each pair is met from both ends.
                     if (index, &link.name) < (other, peer) {
                         graph.add_edge(near, far, ());
@@ -133,16 +144,8 @@ impl<'a> Wiring<'a> {
                 }
             }
         }
-        let mut transit = UnionFind::new(graph.node_count());
-        let forwards = |vertex: NodeIndex| match &graph[vertex] {
-            Place::Bridge(..) => true,
-            Place::Netns(index) => namespaces[*index].role == Role::Gateway,
-        };
-        for edge in graph.edge_references().filter(|edge| forwards(edge.source()) && forwards(edge.target())) {
-            transit.union(edge.source().index(), edge.target().index());
-        }
         let ways = namespaces.iter().map(|netns| ways_out(netns, faults)).collect();
-        Self { namespaces, graph, beyond, transit, ways }
+        Self { namespaces, graph, beyond, owners, ways }
     }
 
     /// The graph itself.
@@ -150,11 +153,20 @@ impl<'a> Wiring<'a> {
         &self.graph
     }
 
-    /// Which way namespace `from` sends packets for `to`: longest prefix among its connected and planned routes over links
-    /// that are up. A link without carrier keeps its routes.
-    pub fn way(&self, from: usize, to: Ipv4Addr) -> Option<Way<'a>> {
+    /// Adds routes that the speaker of namespace `index` writes.
+    pub fn learn(&mut self, index: usize, routes: impl Iterator<Item = Route>) {
+        self.ways[index].extend(routes.map(|route| {
+            let dropped = route.kind != RouteKind::Unicast;
+            Way { dst: route.dst, via: route.via, dev: route.dev.filter(|_| !dropped) }
+        }));
+        sort(&mut self.ways[index]);
+    }
+
+    /// Which way namespace `from` sends packets for `to`: longest prefix among its routes over links that are up. A link
+    /// without carrier keeps its routes.
+    pub fn way(&self, from: usize, to: Ipv4Addr) -> Option<&Way> {
         let to = IpAddr::V4(to);
-        self.ways.get(from)?.iter().find(|way| way.dst.contains(&to)).copied()
+        self.ways.get(from)?.iter().find(|way| way.dst.contains(&to))
     }
 
     /// Whether a TCP session between `(a, a_address)` and `(b, b_address)` can stand: packets get through both ways.
@@ -166,42 +178,53 @@ impl<'a> Wiring<'a> {
         self.path(b, a, a_address)
     }
 
-    /// Whether packets from namespace `from` reach `address`, which is on namespace `to`.
+    /// Whether packets from namespace `from` reach `address`, which is on namespace `to`: hop by hop.
     fn path(&self, from: usize, to: usize, address: Ipv4Addr) -> Result<(), NoPath> {
         let name = |index: usize| self.namespaces[index].name.clone();
-        let way = self.way(from, address).ok_or_else(|| NoPath::NoRoute { from: name(from), to: address })?;
-        let holds = |link: &&LinkPlan| link.addresses.iter().any(|held| held.addr() == IpAddr::V4(address));
-        let arrives = self.namespaces[to]
-            .links
-            .iter()
-            .find(holds)
-            .ok_or_else(|| NoPath::NoInterface { on: name(to), address })?;
-        let joined = match (self.beyond.get(&(from, way.dev)), self.beyond.get(&(to, &arrives.name))) {
-            (Some(leaves), Some(enters)) => self.transit.equiv(leaves.index(), enters.index()),
-            _ => false,
-        };
-        match joined {
-            true => Ok(()),
-            false => {
-                Err(NoPath::NotJoined { from: (name(from), way.dev.clone()), to: (name(to), arrives.name.clone()) })
+        let mut visited = BTreeSet::new();
+        let mut at = from;
+        loop {
+            if !visited.insert(at) {
+                return Err(NoPath::Loop { at: name(at), to: address });
+            }
+            let way = self.way(at, address).ok_or_else(|| NoPath::NoRoute { at: name(at), to: address })?;
+            let dev = way.dev.as_ref().ok_or_else(|| NoPath::NoRoute { at: name(at), to: address })?;
+            let next = match way.via {
+                Some(IpAddr::V4(via)) => via,
+                _ => address,
+            };
+            let owner = self.beyond.get(&(at, dev)).and_then(|segment| self.owners.get(&(*segment, next)));
+            let owner = owner.ok_or_else(|| NoPath::NoNeighbour { at: name(at), dev: dev.clone(), next })?;
+            // It may have another interface than the one that has the address.
+            at = *owner;
+            if at == to {
+                return Ok(());
+            }
+            if matches!(self.namespaces[at].role, Role::Pod | Role::Fabric) {
+                return Err(NoPath::NoRouter { at: name(at), to: address });
             }
         }
     }
 }
 
 /// The kernel's and the plan's routes of `netns` over links that are up, longest prefix first.
-fn ways_out<'a>(netns: &'a NetnsPlan, faults: &Faults) -> Vec<Way<'a>> {
+fn ways_out(netns: &NetnsPlan, faults: &Faults) -> Vec<Way> {
     let up = |link: &&LinkPlan| link.up && !faults.is_down(&netns.name, &link.name);
     let connected = netns.links.iter().filter(up).flat_map(|link| {
-        link.addresses.iter().map(move |address| Way { dst: address.trunc(), via: None, dev: &link.name })
+        link.addresses.iter().map(move |address| Way { dst: address.trunc(), via: None, dev: Some(link.name.clone()) })
     });
     let planned = netns.routes.iter().filter_map(|route| {
         let dev = route.dev.as_ref().filter(|dev| netns.link(dev).filter(up).is_some())?;
-        Some(Way { dst: route.dst, via: route.via, dev })
+        Some(Way { dst: route.dst, via: route.via, dev: Some(dev.clone()) })
     });
-    let mut ways: Vec<Way<'_>> = connected.chain(planned).collect();
-    ways.sort_by_key(|way| std::cmp::Reverse(way.dst.prefix_len()));
+    let mut ways: Vec<Way> = connected.chain(planned).collect();
+    sort(&mut ways);
     ways
+}
+
+/// Of equal prefixes, those that were there first stay first.
+fn sort(ways: &mut [Way]) {
+    ways.sort_by_key(|way| std::cmp::Reverse(way.dst.prefix_len()));
 }
 
 #[cfg(test)]
@@ -236,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_joins_segments_and_a_node_does_not() {
+    fn a_gateway_joins_segments_and_a_pod_would_not() {
         let mut plan = two_racks();
         assert_eq!(between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())), Ok(()));
-        plan.namespaces[1].role = Role::Node;
+        plan.namespaces[1].role = Role::Pod;
         let error = between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())).unwrap_err();
-        assert_eq!(error.to_string(), "no router joins the segments of `a:eth0` and `b:eth0`");
+        assert_eq!(error.to_string(), "`gateway` gets packets for 10.0.2.11 and does not forward");
     }
 
     #[test]
@@ -252,7 +275,9 @@ mod tests {
         assert_eq!(error.to_string(), "`a` has no route to 10.0.2.11");
         let nobody = Wiring::new(&plan.namespaces, &Faults::default());
         let error = nobody.session_path(3, Ipv4Addr::new(10, 0, 2, 11), 2, Ipv4Addr::new(9, 9, 9, 9)).unwrap_err();
-        assert_eq!(error.to_string(), "no interface of `a` that is up has 9.9.9.9");
+        assert_eq!(error.to_string(), "`gateway` has no route to 9.9.9.9");
+        let error = nobody.session_path(3, Ipv4Addr::new(10, 0, 2, 11), 2, Ipv4Addr::new(10, 0, 1, 99)).unwrap_err();
+        assert_eq!(error.to_string(), "nobody on the segment of `gateway:eth0` has 10.0.1.99");
     }
 
     #[test]
@@ -261,12 +286,27 @@ mod tests {
         let eth0 = IfName::eth(0);
         let wiring = Wiring::new(&plan.namespaces, &Faults::default());
         let pod = plan.pods[0].address;
-        assert_eq!(wiring.way(2, pod).unwrap().dev, &plan.pods[0].host_interface);
+        assert_eq!(wiring.way(2, pod).unwrap().dev.as_ref(), Some(&plan.pods[0].host_interface));
         assert_eq!(wiring.way(2, Ipv4Addr::new(10, 0, 1, 12)).unwrap().via, None);
         let beyond = wiring.way(2, Ipv4Addr::new(10, 0, 2, 11)).unwrap();
-        assert_eq!((beyond.via, beyond.dev), (Some(IpAddr::from([10, 0, 1, 1])), &eth0));
+        assert_eq!((beyond.via, beyond.dev.as_ref()), (Some(IpAddr::from([10, 0, 1, 1])), Some(&eth0)));
         let faults = Faults { links_down: [("a".to_owned(), eth0.clone())].into(), ..Faults::default() };
         assert_eq!(Wiring::new(&plan.namespaces, &faults).way(2, Ipv4Addr::new(10, 0, 2, 11)), None);
+    }
+
+    #[test]
+    fn what_a_speaker_learned_leads_on_and_may_lead_round() {
+        let mut plan = two_racks();
+        plan.namespaces[2].routes.retain(|route| route.via.is_none());
+        let mut wiring = Wiring::new(&plan.namespaces, &Faults::default());
+        let learned = |text: &str| [text.parse::<Route>().unwrap()].into_iter();
+        wiring.learn(2, learned("10.0.2.0/24 via 10.0.1.1 dev eth0 proto bird"));
+        assert_eq!(between_nodes(&wiring), Ok(()));
+        wiring.learn(1, learned("10.0.2.11 via 10.0.1.11 dev eth0 proto bird"));
+        assert_eq!(
+            between_nodes(&wiring).unwrap_err().to_string(),
+            "packets for 10.0.2.11 come by `a` again and again"
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! and what the convergence check and the scenarios compare the kernel with.
 //!
 //! `desired` holds the types, `build` puts a plan together from `netns` (links, addresses, sysctls), `felix` (tunnels and
-//! Felix's routes) and `speakers` (sessions); `expect` says what must hold while faults are in force, by the paths that `graph` finds.
+//! Felix's routes) and `speakers` (sessions); `expect` says what must hold while faults are in force: `sessions` which sessions stand,
+//! by the paths that `graph` finds, and `bgp::solve` which routes they carry.
 
 mod build;
 pub mod desired;
@@ -12,6 +13,7 @@ pub mod expect;
 mod felix;
 pub mod graph;
 mod netns;
+mod sessions;
 pub mod speakers;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,3 +21,4 @@ pub(crate) mod testing;
 pub use build::build;
 pub use desired::*;
 pub use expect::{Difference, Expectation, Faults, verify};
+pub use sessions::SessionFault;

@@ -3,7 +3,8 @@
 //! ```text
 //!  <lab>-fabric           <lab>-<node>                      <lab>-<pod>
 //!  br0 ── n0e0 ═════════ eth0   caliXXXXXXXXXXX ═══════════ eth0
-//!   └──── gw0 ═════════ eth0   <lab>-gateway
+//!   ├──── gw0 ═════════ eth0   <lab>-gateway
+//!   └──── r0e0 ════════ eth0   <lab>-<router>
 //! ```
 
 use std::net::Ipv4Addr;
@@ -17,7 +18,7 @@ use super::{LinkKindPlan, LinkPlan, Masquerade, NeighbourPlan, NetnsPlan, PodPla
 use crate::calico::ipam::Assignment;
 use crate::calico::{encap, names};
 use crate::net::{IfName, MacAddr, NetnsName, Route, Scope};
-use crate::topology::{Node, Profile, Segment, SegmentId, Topology};
+use crate::topology::{Interface, Node, Profile, Segment, SegmentId, Topology};
 
 /// Nodes on one segment from which on their neighbour entries are permanent. The kernel counts the dynamic entries of all
 /// namespaces together and refuses new ones above `gc_thresh3` (1,024 unless set): a full mesh of 17 nodes is 272 entries,
@@ -48,15 +49,48 @@ impl Parts<'_> {
             let peer = IfName::eth(netns.links.len() - self.topology.segments.len());
             netns.links.push(port(gateway_port(index), index, segment, self.names.gateway.clone(), peer));
         }
-        for (node_index, node) in self.topology.nodes.iter().enumerate() {
-            for (index, interface) in node.interfaces.iter().enumerate() {
+        let nodes = self.topology.nodes.iter().map(|node| &node.interfaces).zip(&self.names.nodes).enumerate();
+        let routers =
+            self.topology.routers.iter().map(|router| &router.interfaces).zip(&self.names.routers).enumerate();
+        let nodes = nodes.map(|(index, (interfaces, netns))| (node_port as PortName, index, interfaces, netns));
+        let routers = routers.map(|(index, (interfaces, netns))| (router_port as PortName, index, interfaces, netns));
+        for (port_name, owner, interfaces, owner_netns) in nodes.chain(routers) {
+            for (index, interface) in interfaces.iter().enumerate() {
                 let segment = &self.topology.segments[interface.segment.0];
-                let peer_netns = self.names.nodes[node_index].clone();
-                let name = node_port(node_index, index);
-                netns.links.push(port(name, interface.segment.0, segment, peer_netns, interface.name.clone()));
+                let name = port_name(owner, index);
+                netns.links.push(port(name, interface.segment.0, segment, owner_netns.clone(), interface.name.clone()));
             }
         }
         netns
+    }
+
+    /// A declared router: its interfaces and static routes.
+    pub(super) fn router(&self, index: usize) -> NetnsPlan {
+        let router = &self.topology.routers[index];
+        let mut netns = empty(self.names.routers[index].clone(), &router.name, Role::Router, router_sysctls());
+        self.attach(&mut netns, &router.interfaces, |interface| router_port(index, interface));
+        for (dst, via) in &router.routes {
+            let on_link = router.interfaces.iter().find(|interface| interface.address.contains(via));
+            let dev = on_link.unwrap_or(&router.interfaces[0]).name.clone();
+            netns.routes.push(Route::unicast(*dst).via(*via).dev(dev));
+        }
+        netns
+    }
+
+    /// Puts `interfaces` into `netns`, each at the port of the fabric that `port` names.
+    fn attach(&self, netns: &mut NetnsPlan, interfaces: &[Interface], port: impl Fn(usize) -> IfName) {
+        for (position, interface) in interfaces.iter().enumerate() {
+            let segment = &self.topology.segments[interface.segment.0];
+            netns.links.push(LinkPlan {
+                mac: Some(self.mac(&netns.name, &interface.name)),
+                addresses: vec![interface.address.into()],
+                ..link(interface.name.clone(), self.fabric_end(port(position)), segment.mtu)
+            });
+            if self.permanent(interface.segment) {
+                netns.neighbours.extend(self.gateway_neighbour(interface.segment, &interface.name));
+                netns.neighbours.extend(self.neighbours(interface.segment, &interface.name, Some(&netns.name)));
+            }
+        }
     }
 
     /// The one router that is every implicit gateway; `None` where no segment has one.
@@ -72,7 +106,7 @@ impl Parts<'_> {
                 ..link(name.clone(), self.fabric_end(gateway_port(index)), segment.mtu)
             });
             if self.permanent(SegmentId(index)) {
-                netns.neighbours.extend(self.node_neighbours(SegmentId(index), &name, None));
+                netns.neighbours.extend(self.neighbours(SegmentId(index), &name, None));
             }
         }
         (!netns.links.is_empty()).then_some(netns)
@@ -82,18 +116,7 @@ impl Parts<'_> {
     pub(super) fn node(&self, index: usize) -> NetnsPlan {
         let node = &self.topology.nodes[index];
         let mut netns = empty(self.names.nodes[index].clone(), &node.name, Role::Node, router_sysctls());
-        for (position, interface) in node.interfaces.iter().enumerate() {
-            let segment = &self.topology.segments[interface.segment.0];
-            netns.links.push(LinkPlan {
-                mac: Some(self.mac(&node.name, &interface.name)),
-                addresses: vec![interface.address.into()],
-                ..link(interface.name.clone(), self.fabric_end(node_port(index, position)), segment.mtu)
-            });
-            if self.permanent(interface.segment) {
-                netns.neighbours.extend(self.gateway_neighbour(interface.segment, &interface.name));
-                netns.neighbours.extend(self.node_neighbours(interface.segment, &interface.name, Some(index)));
-            }
-        }
+        self.attach(&mut netns, &node.interfaces, |interface| node_port(index, interface));
         let Parts { topology, assignment, pods, .. } = *self;
         let felix = Felix { topology, assignment, pods }.part(index, self.host_mtu(node));
         netns.links.extend(felix.links);
@@ -165,20 +188,25 @@ impl Parts<'_> {
     }
 
     fn permanent(&self, segment: SegmentId) -> bool {
-        let interfaces = self.topology.nodes.iter().flat_map(|node| &node.interfaces);
-        interfaces.filter(|interface| interface.segment == segment).count() > PERMANENT_NEIGHBOURS_ABOVE
+        self.members(segment).count() > PERMANENT_NEIGHBOURS_ABOVE
     }
 
-    /// Every node on `segment` but `except`, as neighbours on `dev`.
-    fn node_neighbours(&self, segment: SegmentId, dev: &IfName, except: Option<usize>) -> Vec<NeighbourPlan> {
-        let others = self.topology.nodes.iter().enumerate().filter(|(index, _)| Some(*index) != except);
-        let on_it = others.flat_map(|(_, node)| node.interfaces.iter().map(move |interface| (node, interface)));
-        on_it
-            .filter(|(_, interface)| interface.segment == segment)
-            .map(|(node, interface)| NeighbourPlan {
+    /// Every node and router on `segment`, by name, with its interface there.
+    fn members(&self, segment: SegmentId) -> impl Iterator<Item = (&str, &Interface)> {
+        let nodes = self.topology.nodes.iter().map(|node| (node.name.as_str(), &node.interfaces));
+        let routers = self.topology.routers.iter().map(|router| (router.name.as_str(), &router.interfaces));
+        let all = nodes.chain(routers).flat_map(|(name, interfaces)| interfaces.iter().map(move |on| (name, on)));
+        all.filter(move |(_, interface)| interface.segment == segment)
+    }
+
+    /// Every node and router on `segment` but `except`, as neighbours on `dev`.
+    fn neighbours(&self, segment: SegmentId, dev: &IfName, except: Option<&str>) -> Vec<NeighbourPlan> {
+        let others = self.members(segment).filter(|(name, _)| Some(*name) != except);
+        others
+            .map(|(name, interface)| NeighbourPlan {
                 dst: interface.address.addr().into(),
                 dev: dev.clone(),
-                lladdr: self.mac(&node.name, &interface.name),
+                lladdr: self.mac(name, &interface.name),
             })
             .collect()
     }
@@ -220,6 +248,13 @@ fn bridge(segment: usize) -> IfName {
 
 fn gateway_port(segment: usize) -> IfName {
     short_name(format!("gw{segment}"))
+}
+
+/// What the port of an interface of a node or router is called, by the indices of both.
+type PortName = fn(usize, usize) -> IfName;
+
+fn router_port(router: usize, interface: usize) -> IfName {
+    short_name(format!("r{router}e{interface}"))
 }
 
 fn node_port(node: usize, interface: usize) -> IfName {
@@ -270,7 +305,7 @@ fn host_sysctls() -> Vec<Sysctl> {
     sysctls
 }
 
-/// A namespace that forwards: a node or the gateway.
+/// A namespace that forwards: a node, a router or the gateway.
 fn router_sysctls() -> Vec<Sysctl> {
     let mut sysctls = host_sysctls();
     sysctls[0].value = "1".into();

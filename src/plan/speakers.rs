@@ -1,98 +1,140 @@
-//! Who speaks BGP with whom: Topology → one `SpeakerConfig` per node (calico-behaviour 7.1, 7.2).
+//! The speakers: one for every node (calico-behaviour 7.1) and for every router with an AS.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
+use super::build::Names;
 use super::{SpeakerPlan, felix};
-use crate::bgp::{ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
+use crate::bgp::{
+    ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig,
+};
 use crate::calico::ipam::Assignment;
-use crate::net::{Asn, BgpIdentifier, NetnsName};
-use crate::topology::{EncapMode, IpPool, Node, Profile, Timers, Topology};
+use crate::calico::peering::{self, Peering};
+use crate::net::{Asn, BgpIdentifier};
+use crate::topology::{BGP_PORT, EncapMode, IpPool, Node, Profile, Router, RouterPeers, Timers, Topology};
 
 /// Metric of an ordinary route in profile `current` (`ipv4NormalRoutePriority`, calico-behaviour 7.10).
 pub const NORMAL_PRIORITY: u32 = 1024;
 
-/// One speaker per node of `topology`, in its order; `netns` are the nodes' namespaces.
-pub fn build(topology: &Topology, assignment: &Assignment, netns: &[NetnsName]) -> Vec<SpeakerPlan> {
-    topology
-        .nodes
-        .iter()
-        .zip(&assignment.nodes)
-        .zip(netns)
-        .map(|((node, assigned), netns)| SpeakerPlan {
-            node: node.name.clone(),
-            netns: netns.clone(),
-            config: SpeakerConfig {
-                name: node.name.clone(),
-                local_as: as_number(topology, node),
-                router_id: BgpIdentifier(node.bgp_address().addr()),
-                listen_port: topology.bgp.listen_port,
-                timers: timers(topology.timers),
-                // A block of one address has no blackhole (calico-behaviour 3.1).
-                statics: assigned.blocks.iter().filter(|b| b.prefix_len() < 32).map(|&b| IpNet::V4(b)).collect(),
-                peers: mesh(topology, node),
-                policy: PolicyConfig {
-                    own_blocks: assigned.blocks.clone(),
-                    pools: topology.pools.iter().map(|pool| pool_policy(topology.profile, pool, node)).collect(),
-                    normal_priority: match topology.profile {
-                        Profile::Classic => None,
-                        Profile::Current => Some(NORMAL_PRIORITY),
-                    },
-                    export: ExportPolicy::Calico,
+/// Graceful-restart time offered: Calico's `maxRestartTime`, and BIRD's default.
+const RESTART_TIME: Duration = Duration::from_secs(120);
+
+/// One speaker per node of `topology`, then one per router that speaks BGP, each in file order.
+pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names) -> Vec<SpeakerPlan> {
+    let sessions = peering::sessions(topology);
+    let nodes = topology.nodes.iter().zip(&assignment.nodes).zip(sessions).zip(&names.nodes);
+    let nodes = nodes.map(|(((node, assigned), sessions), netns)| SpeakerPlan {
+        name: node.name.clone(),
+        netns: netns.clone(),
+        config: SpeakerConfig {
+            name: node.name.clone(),
+            local_as: topology.as_number(node),
+            router_id: BgpIdentifier(node.bgp_address().addr()),
+            listen_port: topology.bgp.listen_port.unwrap_or(BGP_PORT),
+            timers: timers(topology.timers),
+            // A block of one address has no blackhole (calico-behaviour 3.1).
+            statics: assigned.blocks.iter().filter(|b| b.prefix_len() < 32).map(|&b| IpNet::V4(b)).collect(),
+            peers: sessions.into_iter().map(|session| node_peer(node, session)).collect(),
+            policy: PolicyConfig {
+                own_blocks: assigned.blocks.clone(),
+                pools: topology.pools.iter().map(|pool| pool_policy(topology.profile, pool, node)).collect(),
+                normal_priority: match topology.profile {
+                    Profile::Classic => None,
+                    Profile::Current => Some(NORMAL_PRIORITY),
                 },
+                export: ExportPolicy::Calico,
             },
-        })
-        .collect()
+        },
+    });
+    let routers = topology.routers.iter().zip(&names.routers).filter_map(|(router, netns)| {
+        let config = router_speaker(topology, router)?;
+        Some(SpeakerPlan { name: router.name.clone(), netns: netns.clone(), config })
+    });
+    nodes.chain(routers).collect()
 }
 
-/// `local` never dials `remote`: their addresses are compared as strings, so 10.0.0.9 comes after 10.0.0.10
-/// (calico-behaviour 7.2).
-pub fn is_passive(local: Ipv4Addr, remote: Ipv4Addr) -> bool {
-    remote.to_string() > local.to_string()
-}
-
-/// The name of the mesh session to `remote`: `Mesh_172_18_0_3`.
-pub fn mesh_name(remote: IpAddr) -> String {
-    format!("Mesh_{}", remote.to_string().replace(['.', ':'], "_"))
-}
-
-/// `node`'s sessions of the node-to-node mesh, by node name, or in profile `current` by session name (calico-behaviour 0).
-fn mesh(topology: &Topology, node: &Node) -> Vec<PeerConfig> {
-    /// Calico's `maxRestartTime` unless set.
-    const RESTART_TIME: Duration = Duration::from_secs(120);
-    if !topology.bgp.node_to_node_mesh_enabled {
-        return Vec::new();
+fn node_peer(node: &Node, session: Peering) -> PeerConfig {
+    let Peering { name, remote, remote_port, remote_as, passive, allowed_local_as } = session;
+    PeerConfig {
+        name,
+        remote: remote.into(),
+        remote_port,
+        remote_as,
+        local: Some(node.bgp_address().addr().into()),
+        passive,
+        restart_time: RESTART_TIME,
+        next_hop: NextHopMode::Auto,
+        allowed_local_as,
     }
-    let local = node.bgp_address().addr();
-    let mut others: Vec<&Node> = topology.nodes.iter().filter(|other| other.name != node.name).collect();
-    others.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut peers: Vec<PeerConfig> = others
-        .into_iter()
-        .map(|other| {
-            let remote = other.bgp_address().addr();
-            PeerConfig {
-                name: mesh_name(remote.into()),
-                remote: remote.into(),
-                remote_port: topology.bgp.listen_port,
-                remote_as: as_number(topology, other),
-                local: Some(local.into()),
-                passive: is_passive(local, remote),
-                restart_time: RESTART_TIME,
-                next_hop: NextHopMode::Auto,
-                allowed_local_as: 0,
-            }
-        })
-        .collect();
-    if topology.profile == Profile::Current {
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    peers
 }
 
-fn as_number(topology: &Topology, node: &Node) -> Asn {
-    node.as_number.unwrap_or(topology.bgp.as_number)
+/// A plain router's speaker: it imports all, and exports what it originates and what it learned with itself as next hop.
+fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig> {
+    let local_as = router.as_number?;
+    let mut peers: Vec<PeerConfig> = Vec::new();
+    for (remote, remote_as) in router.peers.iter().flat_map(|peer| peers_of(topology, &peer.who)) {
+        // Named twice, by address and by a selector: once is enough.
+        if peers.iter().any(|known| known.remote == IpAddr::V4(remote)) {
+            continue;
+        }
+        let node = topology.nodes.iter().find(|node| node.bgp_address().addr() == remote);
+        peers.push(PeerConfig {
+            name: format!("Peer_{}", remote.to_string().replace('.', "_")),
+            remote: remote.into(),
+            remote_port: node.and(topology.bgp.listen_port).unwrap_or(BGP_PORT),
+            remote_as,
+            local: Some(source_towards(router, remote).into()),
+            passive: false,
+            restart_time: RESTART_TIME,
+            next_hop: NextHopMode::Own,
+            allowed_local_as: 0,
+        });
+    }
+    // What it has a way to, it need not drop.
+    let has_way = |network: &&Ipv4Net| {
+        router.interfaces.iter().any(|interface| interface.address.trunc() == **network)
+            || router.routes.iter().any(|(dst, _)| dst == *network)
+    };
+    let networks = || router.networks.iter().map(|network| IpNet::V4(*network));
+    Some(SpeakerConfig {
+        name: router.name.clone(),
+        local_as,
+        router_id: BgpIdentifier(router.address().addr()),
+        listen_port: BGP_PORT,
+        timers: timers(topology.timers),
+        statics: router
+            .networks
+            .iter()
+            .filter(|network| !has_way(network))
+            .map(|network| IpNet::V4(*network))
+            .collect(),
+        peers,
+        policy: PolicyConfig {
+            export: ExportPolicy::Router { networks: networks().collect() },
+            ..PolicyConfig::default()
+        },
+    })
+}
+
+fn peers_of(topology: &Topology, who: &RouterPeers) -> Vec<(Ipv4Addr, Asn)> {
+    match who {
+        RouterPeers::Address(address, asn) => vec![(*address, *asn)],
+        RouterPeers::Nodes(selector) => {
+            let nodes = topology.nodes.iter().filter(|node| selector.matches(&node.labels));
+            nodes.map(|node| (node.bgp_address().addr(), topology.as_number(node))).collect()
+        }
+    }
+}
+
+/// The address that `router` has on its way to `remote`, as the kernel would choose it; its first one where it has no way.
+fn source_towards(router: &Router, remote: Ipv4Addr) -> Ipv4Addr {
+    let on_link = |address: Ipv4Addr| router.interfaces.iter().find(|interface| interface.address.contains(&address));
+    let routes = router.routes.iter().filter(|(dst, _)| dst.contains(&remote));
+    let via = routes.max_by_key(|(dst, _)| dst.prefix_len()).map(|(_, via)| *via);
+    let interface = on_link(remote).or_else(|| on_link(via?));
+    interface.map_or(router.address().addr(), |interface| interface.address.addr())
 }
 
 fn timers(timers: Timers) -> TimerConfig {
@@ -135,7 +177,7 @@ mod tests {
 
     fn sessions(topology: &Topology, node: &str) -> Vec<(String, bool)> {
         let plan = testing::plan(topology);
-        let speaker = plan.speakers.iter().find(|speaker| speaker.node == node).unwrap();
+        let speaker = plan.speakers.iter().find(|speaker| speaker.name == node).unwrap();
         speaker.config.peers.iter().map(|peer| (peer.name.clone(), peer.passive)).collect()
     }
 
@@ -165,13 +207,6 @@ mod tests {
             named(&[("Mesh_172_18_0_3", true), ("Mesh_172_18_0_4", true)])
         );
         assert_eq!(testing::plan(&topology).speakers[0].config.policy.normal_priority, Some(1024));
-    }
-
-    #[test]
-    fn the_passive_side_is_found_by_comparing_strings() {
-        let [nine, ten] = [Ipv4Addr::new(10, 0, 0, 9), Ipv4Addr::new(10, 0, 0, 10)];
-        assert!(is_passive(ten, nine));
-        assert!(!is_passive(nine, ten));
     }
 
     #[test]

@@ -41,6 +41,8 @@ impl Lab {
             }],
             segments: Vec::new(),
             nodes: Vec::new(),
+            routers: Vec::new(),
+            bgp_peers: Vec::new(),
             pods: Vec::new(),
         })
     }

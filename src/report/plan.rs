@@ -32,6 +32,7 @@ fn namespace(out: &mut String, netns: &NetnsPlan) {
     let role = match netns.role {
         Role::Fabric => "fabric: a bridge per segment",
         Role::Gateway => "gateway: forwards between segments, no BGP",
+        Role::Router => "router",
         Role::Node => "node",
         Role::Pod => "pod",
     };

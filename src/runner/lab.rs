@@ -20,8 +20,13 @@ pub trait Lab: Sync {
     /// The lab's name.
     fn name(&self) -> &LabName;
 
-    /// The address of a node (its BGP address) or of a pod; `None` for any other name.
+    /// The address of a node (its BGP address), of a router (its first one) or of a pod; `None` for any other name.
     fn address(&self, who: &str) -> Option<IpAddr>;
+
+    /// Whether `address` is one of those of `who`.
+    fn has_address(&self, who: &str, address: IpAddr) -> bool {
+        self.address(who) == Some(address)
+    }
 
     /// Table main of the namespace of `on`: a node, a pod, `fabric` or `gateway`, like every `on` here.
     fn routes(&self, on: &str) -> impl Future<Output = Result<Vec<Route>, LabError>> + Send;

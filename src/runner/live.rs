@@ -104,8 +104,12 @@ impl Lab for LiveLab {
 
     fn address(&self, who: &str) -> Option<IpAddr> {
         let pod = self.plan.pods.iter().find(|pod| pod.name == who).map(|pod| pod.address);
-        let node = || self.topology.nodes.iter().find(|node| node.name == who).map(|node| node.bgp_address().addr());
-        pod.or_else(node).map(IpAddr::V4)
+        let interface = || self.topology.interfaces(who).map(|interfaces| interfaces[0].address.addr());
+        pod.or_else(interface).map(IpAddr::V4)
+    }
+
+    fn has_address(&self, who: &str, address: IpAddr) -> bool {
+        self.plan.namespace(who).is_some_and(|netns| netns.has_address(address))
     }
 
     async fn routes(&self, on: &str) -> Result<Vec<Route>, LabError> {

@@ -42,7 +42,7 @@ async fn look<L: Lab>(check: &StateCheck, lab: &L) -> Result<Verdict, LabError> 
         StateCheck::Fdb(expected) => assert::fdb(expected, &lab.fdb(&expected.on).await?),
         StateCheck::Links(expected) => assert::links(expected, &lab.links(&expected.on).await?),
         StateCheck::Bgp(expected) => {
-            assert::bgp(expected, &lab.bgp(&expected.on).await?, &|name: &str| lab.address(name))
+            assert::bgp(expected, &lab.bgp(&expected.on).await?, &|name, address| lab.has_address(name, address))
         }
     })
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::model::*;
 use super::suggest;
-use crate::topology::{Diagnostic, Node, Topology};
+use crate::topology::{Diagnostic, Interface, Topology};
 
 /// Every reference of `scenario` that `topology` cannot serve, in the order of the file: nodes and pods that do not
 /// exist, `ethN` that a node does not have, BGP sessions with nobody.
@@ -41,8 +41,8 @@ impl<'a> Checker<'a> {
             Verb::Wait(Wait::Converged) => {}
             Verb::Exec(exec) => self.namespace(&exec.on),
             Verb::Do(Do::Peer { action: _, node, with }) => {
-                if let Some(found) = self.node(node) {
-                    self.session(found, with);
+                if self.speaker(node) {
+                    self.session(node, with);
                 }
             }
             Verb::Do(Do::Link { action: _, on }) => self.place(on),
@@ -61,32 +61,45 @@ impl<'a> Checker<'a> {
 
     fn state(&mut self, state: &StateCheck) {
         let StateCheck::Bgp(bgp) = state else { return self.namespace(state.on()) };
-        let Some(node) = self.node(&bgp.on) else { return };
+        if !self.speaker(&bgp.on) {
+            return;
+        }
         if let SessionExpectation::Each(sessions) = &bgp.want {
-            sessions.iter().for_each(|(with, _)| self.session(node, with));
+            sessions.iter().for_each(|(with, _)| self.session(&bgp.on, with));
         }
     }
 
-    fn node(&mut self, name: &At<String>) -> Option<&'a Node> {
-        let found = self.find_node(name);
-        if found.is_none() {
+    /// A node, or a router that speaks BGP; whether it is one.
+    fn speaker(&mut self, name: &At<String>) -> bool {
+        let found = self.speakers().any(|speaker| speaker == name.value);
+        if !found {
             let pod = self.topology.pods.iter().find(|pod| pod.name == name.value);
-            let nodes = self.topology.nodes.iter().map(|node| node.name.as_str());
             let (message, help) = match pod {
                 Some(pod) => (
                     format!("`{}` is a pod, and a node belongs here", name.value),
                     format!("it is on the node `{}`", self.topology.nodes[pod.node.0].name),
                 ),
-                None => (format!("there is no node `{}`", name.value), suggest::help(name, nodes)),
+                None if self.topology.interfaces(name).is_some() => (
+                    format!("the router `{}` has no `asNumber`, and a node belongs here", name.value),
+                    "only with an AS number does a router speak BGP".to_owned(),
+                ),
+                None => (format!("there is no node `{}`", name.value), suggest::help(name, self.speakers())),
             };
             self.fault("unknown-node", name, message, help);
         }
         found
     }
 
-    /// A node or a pod.
+    /// The names of all speakers.
+    fn speakers(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let Topology { nodes, routers, .. } = self.topology;
+        let routers = routers.iter().filter(|router| router.as_number.is_some());
+        nodes.iter().map(|node| node.name.as_str()).chain(routers.map(|router| router.name.as_str()))
+    }
+
+    /// A node, a router or a pod.
     fn host(&mut self, name: &At<String>) {
-        if self.find_node(name).is_none() && !self.is_pod(name) {
+        if self.topology.interfaces(name).is_none() && !self.is_pod(name) {
             let help = suggest::help(name, self.hosts());
             self.fault("unknown-name", name, format!("there is no node or pod `{}`", name.value), help);
         }
@@ -94,7 +107,10 @@ impl<'a> Checker<'a> {
 
     /// A node, a pod, or one of the lab's own namespaces.
     fn namespace(&mut self, name: &At<String>) {
-        if self.find_node(name).is_none() && !self.is_pod(name) && !OWN_NAMESPACES.contains(&name.value.as_str()) {
+        if self.topology.interfaces(name).is_none()
+            && !self.is_pod(name)
+            && !OWN_NAMESPACES.contains(&name.value.as_str())
+        {
             let help = suggest::help(name, self.hosts().chain(OWN_NAMESPACES));
             self.fault("unknown-name", name, format!("there is no node or pod `{}`", name.value), help);
         }
@@ -115,8 +131,8 @@ impl<'a> Checker<'a> {
         if interface.strip_prefix("eth").is_none_or(|index| index.parse::<u32>().is_err()) {
             return;
         }
-        let names: Vec<String> = match self.find_node(&name) {
-            Some(node) => node.interfaces.iter().map(|own| own.name.to_string()).collect(),
+        let names: Vec<String> = match self.topology.interfaces(&name) {
+            Some(interfaces) => interfaces.iter().map(|own| own.name.to_string()).collect(),
             None if self.is_pod(&name) => vec!["eth0".into()],
             None => return,
         };
@@ -127,34 +143,31 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The other end of a session of `node`: a node's name or address, any other address, or a protocol's name.
-    fn session(&mut self, node: &Node, with: &At<String>) {
-        let nodes = &self.topology.nodes;
-        let address = with.parse::<IpAddr>().ok().or_else(|| protocol_address(with));
-        let peer = match address {
-            Some(address) => nodes.iter().find(|node| IpAddr::V4(node.bgp_address().addr()) == address),
-            None => self.find_node(with),
+    /// The other end of a session of `of`: the name or an address of a node or router, or a protocol's name.
+    fn session(&mut self, of: &At<String>, with: &At<String>) {
+        let has = |name: &&str| match with.parse::<IpAddr>().ok().or_else(|| protocol_address(with)) {
+            None => *name == with.value,
+            Some(address) => {
+                let own = |interface: &Interface| IpAddr::V4(interface.address.addr()) == address;
+                self.topology.interfaces(name).is_some_and(|interfaces| interfaces.iter().any(own))
+            }
         };
-        match peer {
-            Some(peer) if peer.name == node.name => {
-                let message = format!("`{}` has no session with itself", node.name);
+        match self.speakers().find(has) {
+            Some(name) if name == of.value => {
+                let message = format!("`{name}` has no session with itself");
                 self.fault("unknown-peer", with, message, "name the other end");
             }
             Some(_) => {}
             None => {
-                let others = nodes.iter().map(|node| node.name.as_str()).filter(|name| *name != node.name);
-                let help = match nodes.len() {
-                    1 => format!("`{}` is the only node, and has no session at all", node.name),
+                let others: Vec<&str> = self.speakers().filter(|name| *name != of.value).collect();
+                let help = match others[..] {
+                    [] => format!("`{}` is the only node, and has no session at all", of.value),
                     _ => suggest::help(with, others),
                 };
-                let message = format!("`{}` has no peer `{}`", node.name, with.value);
+                let message = format!("`{}` has no peer `{}`", of.value, with.value);
                 self.fault("unknown-peer", with, message, help);
             }
         }
-    }
-
-    fn find_node(&self, name: &str) -> Option<&'a Node> {
-        self.topology.nodes.iter().find(|node| node.name == name)
     }
 
     fn is_pod(&self, name: &str) -> bool {
@@ -163,7 +176,9 @@ impl<'a> Checker<'a> {
 
     fn hosts(&self) -> impl Iterator<Item = &'a str> {
         let topology = self.topology;
-        topology.nodes.iter().map(|node| node.name.as_str()).chain(topology.pods.iter().map(|pod| pod.name.as_str()))
+        let nodes = topology.nodes.iter().map(|node| node.name.as_str());
+        let routers = topology.routers.iter().map(|router| router.name.as_str());
+        nodes.chain(routers).chain(topology.pods.iter().map(|pod| pod.name.as_str()))
     }
 
     fn fault(&mut self, code: &'static str, at: &At<String>, message: String, help: impl Into<String>) {
@@ -191,7 +206,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::net::{IfName, LabName};
-    use crate::topology::{BgpConfiguration, Interface, NodeId, Pod, Profile, Segment, SegmentId, Timers, Topology};
+    use crate::topology::{
+        BgpConfiguration, Interface, Node, NodeId, Pod, Profile, Segment, SegmentId, Timers, Topology,
+    };
 
     use super::*;
 
@@ -219,6 +236,8 @@ mod tests {
             pools: vec![],
             segments: vec![Segment { subnet: "10.0.0.0/24".parse().unwrap(), mtu: 1500, implicit_gateway: None }],
             nodes: vec![node("node1", "10.0.0.11/24"), node("node2", "10.0.0.12/24")],
+            routers: vec![],
+            bgp_peers: vec![],
             pods: vec![Pod {
                 name: "web".into(),
                 namespace: "default".into(),

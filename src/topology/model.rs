@@ -30,6 +30,10 @@ pub struct Topology {
     pub segments: Vec<Segment>,
     /// Nodes in file order, a `count` expanded.
     pub nodes: Vec<Node>,
+    /// Declared routers in file order.
+    pub routers: Vec<Router>,
+    /// Calico's BGPPeers in file order.
+    pub bgp_peers: Vec<BgpPeer>,
     /// Pods in the order in which they get their addresses among those of one node:
     /// a node's `pods = N` first, then `[[pod]]` in file order.
     pub pods: Vec<Pod>,
@@ -64,13 +68,16 @@ pub struct BgpConfiguration {
     pub as_number: Asn,
     /// The node-to-node mesh; on unless said.
     pub node_to_node_mesh_enabled: bool,
-    /// TCP port the speakers listen on; 179 unless said.
-    pub listen_port: u16,
+    /// TCP port the nodes' speakers listen on, where the file says so; else [`BGP_PORT`].
+    pub listen_port: Option<u16>,
 }
+
+/// The port of BGP (RFC 4271 §8).
+pub const BGP_PORT: u16 = 179;
 
 impl Default for BgpConfiguration {
     fn default() -> Self {
-        Self { as_number: Asn::CALICO_DEFAULT, node_to_node_mesh_enabled: true, listen_port: 179 }
+        Self { as_number: Asn::CALICO_DEFAULT, node_to_node_mesh_enabled: true, listen_port: None }
     }
 }
 
@@ -118,7 +125,7 @@ pub struct Segment {
     pub subnet: Ipv4Net,
     /// MTU of every interface on it, in bytes; 1500 unless said.
     pub mtu: u32,
-    /// The implicit gateway's address on it; `None` where a declared router serves the segment, and where nodes have both its
+    /// The implicit gateway's address on it; `None` where a declared router is on the segment, and where nodes have both its
     /// first and its last address and no default route goes through it (a link between second interfaces).
     pub implicit_gateway: Option<Ipv4Addr>,
 }
@@ -149,7 +156,7 @@ pub struct Node {
     pub name: String,
     /// Interfaces; never empty. The first one's address is the BGP address.
     pub interfaces: Vec<Interface>,
-    /// Next hop of the default route, on the first interface's segment.
+    /// Next hop of the default route, on the first interface's segment: a router's address, or the implicit gateway's.
     pub gateway: Ipv4Addr,
     /// Kubernetes labels.
     pub labels: BTreeMap<String, String>,
@@ -159,11 +166,111 @@ pub struct Node {
     pub span: Span,
 }
 
+impl Topology {
+    /// The AS of `node`: its own, or the BGPConfiguration's.
+    pub fn as_number(&self, node: &Node) -> Asn {
+        node.as_number.unwrap_or(self.bgp.as_number)
+    }
+
+    /// The interfaces of the node or router called `name`; the first one's address stands for it where one is wanted.
+    pub fn interfaces(&self, name: &str) -> Option<&[Interface]> {
+        let node = self.nodes.iter().find(|node| node.name == name).map(|node| &node.interfaces);
+        let router = || self.routers.iter().find(|router| router.name == name).map(|router| &router.interfaces);
+        node.or_else(router).map(Vec::as_slice)
+    }
+}
+
 impl Node {
     /// The BGP address with its mask: the first interface's.
     pub fn bgp_address(&self) -> Ipv4Net {
         self.interfaces[0].address
     }
+}
+
+/// A declared router: forwards, and speaks BGP where it has an AS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Router {
+    /// The name, unique among nodes, pods and routers.
+    pub name: String,
+    /// Interfaces, one for each segment; never empty. The first one's address is its BGP identifier.
+    pub interfaces: Vec<Interface>,
+    /// Static routes: destination and gateway, which is on one of its segments.
+    pub routes: Vec<(Ipv4Net, Ipv4Addr)>,
+    /// Its AS, if it speaks BGP.
+    pub as_number: Option<Asn>,
+    /// Whom it peers with, in file order.
+    pub peers: Vec<RouterPeer>,
+    /// What it originates.
+    pub networks: Vec<Ipv4Net>,
+    /// Where the file says so.
+    pub span: Span,
+}
+
+impl Router {
+    /// The first interface's address.
+    pub fn address(&self) -> Ipv4Net {
+        self.interfaces[0].address
+    }
+}
+
+/// Whom a router peers with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterPeer {
+    /// Whom.
+    pub who: RouterPeers,
+    /// Where the file says so.
+    pub span: Span,
+}
+
+/// Peers of a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouterPeers {
+    /// Whoever has this address, and must be of this AS.
+    Address(Ipv4Addr, Asn),
+    /// Every node that this selects, whatever its AS.
+    Nodes(Selector),
+}
+
+/// A Calico BGPPeer (calico-behaviour 7.3, 7.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BgpPeer {
+    /// `metadata.name`.
+    pub name: String,
+    /// Which nodes peer.
+    pub nodes: PeeringNodes,
+    /// With whom.
+    pub peer: PeerAddress,
+    /// How many times the node's own AS may stand in a path from the peer. For [`PeerAddress::Ip`] only.
+    pub num_allowed_local_as_numbers: u32,
+    /// Where the file says so.
+    pub span: Span,
+}
+
+/// The nodes that a BGPPeer is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeeringNodes {
+    /// Neither `node` nor `nodeSelector`: every node, a global peer.
+    Global,
+    /// `node`.
+    One(NodeId),
+    /// `nodeSelector`.
+    Selected(Selector),
+}
+
+/// The other end of a BGPPeer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// `peerIP`.
+    Ip {
+        /// The address.
+        address: Ipv4Addr,
+        /// The port, where one is written.
+        port: Option<u16>,
+        /// `asNumber`, the BGPConfiguration's unless said.
+        as_number: Asn,
+    },
+    /// `peerSelector`: the nodes that it selects.
+    Nodes(Selector),
 }
 
 /// A pod.

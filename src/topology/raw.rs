@@ -97,12 +97,18 @@ pub(super) struct RawTopology {
     /// Pods.
     #[serde(default)]
     pub(super) pod: Vec<At<RawPod>>,
-    /// Properties of L2 segments. A segment needs no entry: it exists where nodes have addresses.
+    /// ToRs, spines and other routers.
+    #[serde(default)]
+    pub(super) router: Vec<At<RawRouter>>,
+    /// Properties of L2 segments. A segment needs no entry: it exists where nodes and routers have addresses.
     #[serde(default)]
     pub(super) segment: Vec<At<RawSegment>>,
     /// Calico's `default` BGPConfiguration.
     #[serde(rename = "BGPConfiguration")]
     pub(super) bgp_configuration: Option<RawBgpConfiguration>,
+    /// Calico's BGP peers.
+    #[serde(default, rename = "BGPPeer")]
+    pub(super) bgp_peer: Vec<At<RawBgpPeer>>,
     /// Calico's IP pools.
     #[serde(default, rename = "IPPool")]
     pub(super) ip_pool: Vec<At<RawIpPool>>,
@@ -144,7 +150,7 @@ pub(super) struct RawNode {
     /// Several addresses: the first is eth0 and the BGP address.
     #[schemars(example = ["10.0.1.11/24", "10.0.2.11/24"])]
     pub(super) addresses: Option<At<Vec<At<String>>>>,
-    /// Next hop of the default route; the segment's implicit gateway unless said.
+    /// Next hop of the default route; the router on the segment unless said, else the implicit gateway.
     #[schemars(example = &"10.0.1.1")]
     pub(super) gateway: Option<At<String>>,
     /// Kubernetes labels.
@@ -180,6 +186,79 @@ pub(super) struct RawPod {
     /// A pinned address, inside a pool.
     #[schemars(example = &"10.244.140.132")]
     pub(super) ip: Option<At<String>>,
+}
+
+/// A router: forwards, and speaks BGP where it has an asNumber.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRouter {
+    /// The name.
+    #[schemars(example = &"tor1")]
+    pub(super) name: At<String>,
+    /// Addresses with their masks, one for each segment: eth0, eth1, ….
+    #[schemars(example = ["10.0.1.1/24", "10.0.12.1/30"])]
+    pub(super) addresses: At<Vec<At<String>>>,
+    /// Its AS number; without one it speaks no BGP.
+    #[serde(rename = "asNumber")]
+    #[schemars(example = 65001)]
+    pub(super) as_number: Option<At<RawAsNumber>>,
+    /// Whom it peers with: an address with its AS number, or the nodes that a selector selects.
+    #[serde(default)]
+    pub(super) peers: Vec<At<RawRouterPeer>>,
+    /// What it originates by BGP. Where it has no way there, packets are dropped.
+    #[schemars(example = ["10.1.0.0/24"])]
+    pub(super) networks: Option<At<Vec<At<String>>>>,
+    /// Static routes, as `ip route` takes them: `0.0.0.0/0 via 10.0.12.2`.
+    #[schemars(example = ["0.0.0.0/0 via 10.0.12.2"])]
+    pub(super) routes: Option<At<Vec<At<String>>>>,
+}
+
+/// One peer of a router, or the nodes that a selector selects.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRouterPeer {
+    /// The peer's address.
+    #[schemars(example = &"10.0.12.2")]
+    pub(super) ip: Option<At<String>>,
+    /// The peer's AS number.
+    #[serde(rename = "asNumber")]
+    #[schemars(example = 65002)]
+    pub(super) as_number: Option<At<RawAsNumber>>,
+    /// Every node that this selects, each with its own AS number.
+    #[schemars(example = &"rack == 'rack1'")]
+    pub(super) nodes: Option<At<String>>,
+}
+
+/// A Calico BGPPeer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBgpPeer {
+    /// The name.
+    #[schemars(example = &"rack1-tor")]
+    pub(super) name: At<String>,
+    /// The one node that peers. Excludes nodeSelector; every node peers where there is neither.
+    #[schemars(example = &"node1")]
+    pub(super) node: Option<At<String>>,
+    /// The nodes that peer.
+    #[serde(rename = "nodeSelector")]
+    #[schemars(example = &"rack == 'rack1'")]
+    pub(super) node_selector: Option<At<String>>,
+    /// The peer's address, with its port or not.
+    #[serde(rename = "peerIP")]
+    #[schemars(example = &"10.0.1.1")]
+    pub(super) peer_ip: Option<At<String>>,
+    /// The nodes that are the peers. Excludes peerIP and asNumber.
+    #[serde(rename = "peerSelector")]
+    #[schemars(example = &"route-reflector == 'true'")]
+    pub(super) peer_selector: Option<At<String>>,
+    /// The peer's AS number; the BGPConfiguration's unless said.
+    #[serde(rename = "asNumber")]
+    #[schemars(example = 65001)]
+    pub(super) as_number: Option<At<RawAsNumber>>,
+    /// How many times the node's own AS may stand in the path of a route from the peer; 0 unless said.
+    #[serde(rename = "numAllowedLocalASNumbers")]
+    #[schemars(range(min = 0, max = 255), example = 1)]
+    pub(super) num_allowed_local_as_numbers: Option<At<i64>>,
 }
 
 /// Properties of an L2 segment.

@@ -46,8 +46,27 @@ pub(super) fn check(document: &mut Spanned<DeTable<'_>>, schema: &'static Value,
 }
 
 /// Keys that Calico or a later version of the file format has, and this one does not read: by table, then key.
-const NOT_YET: [(&str, &[&str]); 4] = [
-    ("", &["resources", "router", "BGPPeer", "BGPFilter"]),
+const NOT_YET: [(&str, &[&str]); 6] = [
+    ("", &["resources", "BGPFilter"]),
+    ("router", &["speaker"]),
+    (
+        "BGPPeer",
+        &[
+            "localASNumber",
+            "localWorkloadSelector",
+            "sourceAddress",
+            "keepOriginalNextHop",
+            "nextHopMode",
+            "password",
+            "passwordFile",
+            "maxRestartTime",
+            "keepaliveTime",
+            "ttlSecurity",
+            "reachableBy",
+            "filters",
+            "reversePeering",
+        ],
+    ),
     ("node", &["routeReflectorClusterID", "listenPort", "prefixAdvertisements"]),
     (
         "BGPConfiguration",

@@ -1,6 +1,7 @@
 //! Whole files in, topologies out; those that give none are in [`invalid`].
 
 mod invalid;
+mod routers;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -150,10 +151,14 @@ ip = "10.244.3.4"
 subnet = "10.0.1.0/24"
 mtu = 9000
 "#;
-    let Topology { name, profile, timers, bgp, pools, segments, nodes, pods } = parsed(text);
+    let Topology { name, profile, timers, bgp, pools, segments, nodes, routers, bgp_peers, pods } = parsed(text);
+    assert_eq!((routers, bgp_peers), (vec![], vec![]));
     assert_eq!(name.as_str(), "two-racks");
     assert_eq!((profile, timers), (Profile::Current, Timers::Calico));
-    assert_eq!(bgp, BgpConfiguration { as_number: Asn(65546), node_to_node_mesh_enabled: false, listen_port: 1790 });
+    assert_eq!(
+        bgp,
+        BgpConfiguration { as_number: Asn(65546), node_to_node_mesh_enabled: false, listen_port: Some(1790) }
+    );
     let at = |needle: &str| {
         let start = text.find(needle).unwrap();
         start..start + needle.len()

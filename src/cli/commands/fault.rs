@@ -42,7 +42,7 @@ pub(crate) async fn peer(
         PeerVerb::Restart(arguments) => (arguments, Order::Restart, "restarted"),
     };
     let selected = Selected::with(lab, &arguments.node)?;
-    let node = selected.node(&arguments.node)?;
+    let node = selected.speaker(&arguments.node)?;
     let what = format!("{node}: the session with {} is {done}", arguments.peer);
     let change = Change::Peer { node, with: arguments.peer.clone(), order };
     carry_out(&selected, change, arguments.timeout, &what, output, quiet).await

@@ -34,7 +34,7 @@ pub(crate) async fn show(
         Shown::Fdb => lines(&observe::fdb(&selected.netns(place)?)?, output),
         Shown::Links => links(&observe::links(&selected.netns(place)?)?, output),
         Shown::Protocols => {
-            let view = selected.client()?.speaker(&selected.node(place)?).await?;
+            let view = selected.client()?.speaker(&selected.speaker(place)?).await?;
             match output {
                 Output::Table => print(&bird::show_protocols(&view, now(&view))),
                 Output::Json => print_json(&view)?,
@@ -42,11 +42,11 @@ pub(crate) async fn show(
             Ok(())
         }
         Shown::Sessions => {
-            let view = selected.client()?.speaker(&selected.node(place)?).await?;
+            let view = selected.client()?.speaker(&selected.speaker(place)?).await?;
             sessions(&view.sessions, output)
         }
         Shown::Bgp => {
-            let mut paths = selected.client()?.paths(&selected.node(place)?).await?;
+            let mut paths = selected.client()?.paths(&selected.speaker(place)?).await?;
             if let Some(prefix) = prefix {
                 paths.retain(|path| path.prefix == prefix.trunc());
             }
@@ -59,7 +59,7 @@ pub(crate) async fn show(
 pub(crate) async fn calicoctl_node_status(lab: Option<&LabName>, node: &str) -> Result<ExitCode, Failure> {
     require_root()?;
     let selected = Selected::with(lab, node)?;
-    let view = selected.client()?.speaker(&selected.node(node)?).await?;
+    let view = selected.client()?.speaker(&selected.speaker(node)?).await?;
     print(&calicoctl::node_status(&view, now(&view)));
     Ok(ExitCode::Done)
 }
@@ -67,7 +67,7 @@ pub(crate) async fn calicoctl_node_status(lab: Option<&LabName>, node: &str) -> 
 pub(crate) async fn birdc(lab: Option<&LabName>, node: &str, words: &[String]) -> Result<ExitCode, Failure> {
     require_root()?;
     let selected = Selected::with(lab, node)?;
-    let node = selected.node(node)?;
+    let node = selected.speaker(node)?;
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
     let command = bird::Command::parse(&words).map_err(Failure::invalid)?;
     let client = selected.client()?;

@@ -1,5 +1,7 @@
 //! `lab status`: the lab at a glance.
 
+use ipnet::Ipv4Net;
+
 use super::{print, print_json, table};
 use crate::cli::args::Output;
 use crate::cli::exit_code::ExitCode;
@@ -65,7 +67,26 @@ fn nodes(status: &LabStatus, most: usize) -> String {
     let more = status.nodes.len().saturating_sub(most);
     let more =
         if more > 0 { format!("… and {more} more nodes: `lab status {}`\n", status.lab) } else { String::new() };
-    format!("{nodes}\n{more}")
+    format!("{nodes}\n{more}{}", routers(status, most))
+}
+
+fn routers(status: &LabStatus, most: usize) -> String {
+    if status.routers.is_empty() {
+        return String::new();
+    }
+    let lines = |nets: &[Ipv4Net]| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let mut routers = table(["ROUTER", "ADDRESSES", "AS", "NETWORKS", "SESSIONS", "ROUTES"]);
+    for router in status.routers.iter().take(most) {
+        routers.add_row([
+            router.name.clone(),
+            lines(&router.addresses),
+            router.as_number.map_or_else(|| "-".into(), |asn| asn.to_string()),
+            if router.networks.is_empty() { "-".into() } else { lines(&router.networks) },
+            format!("{}/{}", router.sessions_established, router.sessions),
+            router.routes.to_string(),
+        ]);
+    }
+    format!("{routers}\n")
 }
 
 fn notes(status: &LabStatus) -> String {

@@ -6,8 +6,8 @@ use super::{DiffLine, Verdict, count};
 use crate::bgp::view::{SessionView, SpeakerView};
 use crate::scenario::model::{Bgp, SessionExpectation};
 
-/// Compares a speaker's sessions with what the step expects. `address` gives the BGP address of a node by its name.
-pub fn bgp(expected: &Bgp, observed: &SpeakerView, address: &dyn Fn(&str) -> Option<IpAddr>) -> Verdict {
+/// Compares a speaker's sessions with what the step expects. `has` says whether the node or router of a name has an address.
+pub fn bgp(expected: &Bgp, observed: &SpeakerView, has: &dyn Fn(&str, IpAddr) -> bool) -> Verdict {
     let on = &expected.on.value;
     let mut difference = Vec::new();
     let wish = match &expected.want {
@@ -23,11 +23,12 @@ pub fn bgp(expected: &Bgp, observed: &SpeakerView, address: &dyn Fn(&str) -> Opt
         }
         SessionExpectation::Each(sessions) => {
             for (with, state) in sessions {
-                let remote = with.parse().ok().or_else(|| address(with));
-                let found = observed
-                    .sessions
-                    .iter()
-                    .find(|session| session.name == with.value || Some(session.remote) == remote);
+                let literal: Option<IpAddr> = with.parse().ok();
+                let is_meant = |session: &&SessionView| {
+                    session.name == with.value
+                        || literal.map_or_else(|| has(with, session.remote), |it| it == session.remote)
+                };
+                let found = observed.sessions.iter().find(is_meant);
                 if found.is_none_or(|session| session.state != *state) {
                     difference.push(DiffLine::missing(format!("{} {state}", with.value)));
                     difference.extend(found.map(|session| DiffLine::unexpected(described(session))));
@@ -91,7 +92,7 @@ mod tests {
         let Verb::State(StateCheck::Bgp(expected)) = step(text).verb else { panic!("bgp") };
         let router_id = BgpIdentifier([172, 18, 0, 2].into());
         let view = SpeakerView { name: "n".into(), local_as: Asn(64512), router_id, uptime_ms: 0, sessions };
-        shown(bgp(&expected, &view, &|name| (name == "worker").then(|| [172, 18, 0, 4].into())))
+        shown(bgp(&expected, &view, &|name, address| name == "worker" && address == IpAddr::from([172, 18, 0, 4])))
     }
 
     fn two() -> Vec<SessionView> {

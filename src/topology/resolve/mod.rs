@@ -5,9 +5,12 @@
 
 mod names;
 mod nodes;
+mod peers;
 mod pods;
 mod pools;
+mod routers;
 mod segments;
+mod selectors;
 
 use std::collections::BTreeMap;
 
@@ -20,24 +23,28 @@ use names::Names;
 
 /// Resolves `raw`; `stem` names the lab where the file does not. `None` only where `faults` has something.
 pub(super) fn resolve(raw: RawTopology, holes: &Holes, stem: &str, faults: &mut Faults<'_>) -> Option<Topology> {
-    let RawTopology { name, mode, profile, timers, node, pod, segment, bgp_configuration, ip_pool } = raw;
+    let RawTopology { name, mode, profile, timers, node, pod, router, segment, bgp_configuration, bgp_peer, ip_pool } =
+        raw;
     let name = match (name, holes.lost("name")) {
         (None, true) => None,
         (name, _) => lab_name(name, stem, faults),
     };
     let bgp = bgp_configuration.map(|raw| bgp_configuration_of(raw, faults)).unwrap_or_default();
     let mut names = Names::new(name.clone());
-    let nodes = nodes::expand(node, holes, &mut names, faults);
-    let segments = segments::infer(segment, &nodes, faults);
+    let mut nodes = nodes::expand(node, holes, &mut names, faults);
+    let routers = routers::resolve(router, holes, &mut nodes, &mut names, faults);
+    routers::check_addresses(&routers, &nodes, faults);
+    let segments = segments::infer(segment, &nodes, &routers, faults);
     let pools = pools::resolve(mode, ip_pool, holes, faults);
-    pools::check_nodes(&pools, &nodes.list, faults);
+    pools::check_interfaces(&pools, &nodes.list, &routers.list, faults);
     let pods = pods::resolve(pod, &nodes, &pools, &mut names, faults);
     pools::check_capacity(&pools, &nodes.list, &pods, faults);
+    let bgp_peers = peers::resolve(bgp_peer, &nodes, &routers, bgp.as_number, faults);
 
     if !faults.is_empty() {
         return None;
     }
-    let (segments, nodes) = segments.into_model(nodes.list);
+    let (segments, nodes, routers) = segments.into_model(nodes.list, routers.list);
     Some(Topology {
         name: name?,
         profile: profile.map(At::into_inner).unwrap_or_default(),
@@ -46,6 +53,8 @@ pub(super) fn resolve(raw: RawTopology, holes: &Holes, stem: &str, faults: &mut 
         pools: pools.into_model(),
         segments,
         nodes,
+        routers,
+        bgp_peers,
         pods,
     })
 }
@@ -80,7 +89,7 @@ fn bgp_configuration_of(raw: RawBgpConfiguration, faults: &mut Faults<'_>) -> Bg
         as_number: asn.and_then(|asn| as_number(&asn, faults)).unwrap_or(default.as_number),
         node_to_node_mesh_enabled: node_to_node_mesh_enabled.map_or(default.node_to_node_mesh_enabled, At::into_inner),
         // `shape` keeps it between 1 and 65535.
-        listen_port: listen_port.and_then(|port| u16::try_from(*port).ok()).unwrap_or(default.listen_port),
+        listen_port: listen_port.and_then(|port| u16::try_from(*port).ok()),
     }
 }
 

@@ -22,6 +22,33 @@ pub(super) struct Nodes {
     pub(super) complete: bool,
     /// Whether every address of every node is among them.
     pub(super) all_addresses: bool,
+    /// Who has an address, and where that is said; routers add theirs.
+    pub(super) owners: Owners,
+}
+
+/// Addresses with the name of the node or router that has them, and where that is said.
+#[derive(Default)]
+pub(super) struct Owners(HashMap<Ipv4Addr, (String, Span)>);
+
+impl Owners {
+    /// Notes the addresses of `name`; one that is taken is a fault.
+    pub(super) fn claim(&mut self, name: &str, addresses: &[Located<Ipv4Net>], faults: &mut Faults<'_>) {
+        for Located { value, span } in addresses {
+            if let Some((owner, at)) = self.0.get(&value.addr()) {
+                let (address, line) = (value.addr(), faults.line(at));
+                let message = format!("{address} is already the address of `{owner}` (line {line})");
+                let help = format!("give `{name}` another address");
+                faults.add("duplicate-address", span.clone(), message, "taken", help);
+            } else {
+                self.0.insert(value.addr(), (name.to_owned(), span.clone()));
+            }
+        }
+    }
+
+    /// Who has `address`.
+    pub(super) fn of(&self, address: Ipv4Addr) -> Option<&str> {
+        self.0.get(&address).map(|(name, _)| name.as_str())
+    }
 }
 
 /// A node whose segments are yet to be found.
@@ -47,12 +74,17 @@ pub(super) struct Located<T> {
 /// Expands and checks the nodes.
 pub(super) fn expand(raw: Vec<At<RawNode>>, holes: &Holes, names: &mut Names, faults: &mut Faults<'_>) -> Nodes {
     let complete = !holes.lost("node");
-    let mut nodes = Nodes { list: Vec::new(), by_name: HashMap::new(), complete, all_addresses: complete };
+    let mut nodes = Nodes {
+        list: Vec::new(),
+        by_name: HashMap::new(),
+        complete,
+        all_addresses: complete,
+        owners: Owners::default(),
+    };
     if raw.is_empty() && nodes.complete {
         let help = "write `[[node]]` with `name = \"node1\"` and `address = \"10.0.1.11/24\"`";
         faults.add("no-node", 0..0, "the topology has no node", "no `[[node]]`", help);
     }
-    let mut owners: HashMap<Ipv4Addr, (String, Span)> = HashMap::new();
     for node in raw {
         let incomplete = holes.in_table(&node.span());
         nodes.all_addresses &= !incomplete;
@@ -69,16 +101,7 @@ pub(super) fn expand(raw: Vec<At<RawNode>>, holes: &Holes, names: &mut Names, fa
                 nodes.complete = false;
                 return nodes;
             }
-            for Located { value, span } in &draft.addresses {
-                if let Some((owner, at)) = owners.get(&value.addr()) {
-                    let (address, line) = (value.addr(), faults.line(at));
-                    let message = format!("{address} is already the address of `{owner}` (line {line})");
-                    let help = format!("give `{}` another address", draft.name);
-                    faults.add("duplicate-address", span.clone(), message, "taken", help);
-                } else {
-                    owners.insert(value.addr(), (draft.name.clone(), span.clone()));
-                }
-            }
+            nodes.owners.claim(&draft.name, &draft.addresses, faults);
             if names.claim("node", &draft.name, &draft.span, faults) {
                 nodes.by_name.insert(draft.name.clone(), nodes.list.len());
                 nodes.list.push(draft);
@@ -176,7 +199,7 @@ fn drafts(raw: RawNode, incomplete: bool, nodes: &mut Nodes, faults: &mut Faults
 }
 
 /// `10.0.1.11/24`: a host's address with its mask.
-fn interface_address(text: &At<String>, faults: &mut Faults<'_>) -> Option<Ipv4Net> {
+pub(super) fn interface_address(text: &At<String>, faults: &mut Faults<'_>) -> Option<Ipv4Net> {
     let (span, written) = (text.span(), text.as_str());
     if written.parse::<Ipv4Addr>().is_ok() {
         let message = format!("`{written}` has no mask");
@@ -195,7 +218,7 @@ fn interface_address(text: &At<String>, faults: &mut Faults<'_>) -> Option<Ipv4N
         return None;
     }
     if let Some(kind) = unusable(net.addr()) {
-        let message = format!("{} is {kind}: no node can have it", net.addr());
+        let message = format!("{} is {kind}: no interface can have it", net.addr());
         faults.add("unusable-address", span, message, kind, "write `\"10.0.1.11/24\"`, say");
         return None;
     }

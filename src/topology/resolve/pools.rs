@@ -6,7 +6,9 @@ use ipnet::Ipv4Net;
 
 use super::names::is_dns_name;
 use super::nodes::{DraftNode, Located};
+use super::routers::DraftRouter;
 use super::segments::network;
+use super::selectors;
 use crate::topology::error::Faults;
 use crate::topology::model::{EncapMode, IpPool, Pod, Span};
 use crate::topology::raw::{At, RawIpPool, RawMode};
@@ -139,7 +141,7 @@ fn draft(raw: RawIpPool, span: Span, faults: &mut Faults<'_>) -> Option<DraftPoo
     }
     let selector = match &node_selector {
         None => Selector::all(),
-        Some(text) => selector(text, faults).unwrap_or_else(Selector::all),
+        Some(text) => selectors::parse(text, "nodeSelector", faults).unwrap_or_else(Selector::all),
     };
     let net = network(&cidr, "cidr", faults)?;
     if let Some((reserved, what)) = RESERVED.iter().find(|(reserved, _)| overlap(*reserved, net)) {
@@ -169,35 +171,6 @@ fn draft(raw: RawIpPool, span: Span, faults: &mut Faults<'_>) -> Option<DraftPoo
         span,
     };
     Some(DraftPool { pool, cidr_span: cidr.span() })
-}
-
-fn selector(text: &At<String>, faults: &mut Faults<'_>) -> Option<Selector> {
-    let whole = text.span();
-    match Selector::parse(text) {
-        Ok(selector) if selector.uses_global() => {
-            let message = "`global()` selects no nodes, and cannot be in a `nodeSelector`";
-            faults.add("invalid-selector", whole, message, "has `global()`", "write `all()` for every node");
-            None
-        }
-        Ok(selector) => Some(selector),
-        Err(error) => {
-            // Where the string is written without escapes, its bytes are the selector's.
-            let quoted = faults.written(&whole);
-            let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-            let span = match inner == text.as_str() {
-                true => {
-                    let start = whole.start + 1 + error.position;
-                    let length = text[error.position..].chars().next().map_or(1, char::len_utf8);
-                    start..start + length
-                }
-                false => whole,
-            };
-            let message = format!("`{}` is no selector: {error}", text.as_str());
-            let help = format!("write {} here, as in `rack == 'rack1'`", error.expected);
-            faults.add("invalid-selector", span, message, "not a selector", help);
-            None
-        }
-    }
 }
 
 impl Pools {
@@ -244,14 +217,16 @@ impl Pools {
     }
 }
 
-/// A node's address is no pod's. (A pool may overlap a segment's subnet otherwise.)
-pub(super) fn check_nodes(pools: &Pools, nodes: &[DraftNode], faults: &mut Faults<'_>) {
-    for node in nodes {
-        for Located { value, span } in &node.addresses {
+/// The address of a node or router is no pod's. (A pool may overlap a segment's subnet otherwise.)
+pub(super) fn check_interfaces(pools: &Pools, nodes: &[DraftNode], routers: &[DraftRouter], faults: &mut Faults<'_>) {
+    let nodes = nodes.iter().map(|node| (&node.name, &node.addresses));
+    let routers = routers.iter().map(|router| (&router.name, &router.addresses));
+    for (who, addresses) in nodes.chain(routers) {
+        for Located { value, span } in addresses {
             let Some(draft) = pools.list.iter().find(|draft| draft.pool.cidr.contains(&value.addr())) else { continue };
             let IpPool { name, cidr, .. } = &draft.pool;
-            let message = format!("the address {} of `{}` lies in the pool `{name}`, {cidr}", value.addr(), node.name);
-            let help = "give the node an address outside the pools, or the pool another `cidr`";
+            let message = format!("the address {} of `{who}` lies in the pool `{name}`, {cidr}", value.addr());
+            let help = format!("give `{who}` an address outside the pools, or the pool another `cidr`");
             faults.add("node-in-pool", span.clone(), message, "a pod could get it", help);
         }
     }

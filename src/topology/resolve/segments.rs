@@ -1,4 +1,4 @@
-//! L2 segments: inferred from the nodes' addresses, with the properties that `[[segment]]` gives and their gateways.
+//! L2 segments: inferred from the addresses of nodes and routers, with the properties that `[[segment]]` gives and their gateways.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::nodes::{DraftNode, Located, Nodes, hosts, is_host};
+use super::routers::{DraftRouter, Routers};
 use crate::net::IfName;
 use crate::topology::error::Faults;
-use crate::topology::model::{Interface, Node, Segment, SegmentId, Span};
+use crate::topology::model::{Interface, Node, Router, Segment, SegmentId, Span};
 use crate::topology::raw::{At, RawSegment};
 
 /// MTU of a segment that names none.
@@ -28,8 +29,12 @@ struct DraftSegment {
     mtu: u32,
     /// Where it is first mentioned.
     span: Span,
-    /// Addresses of nodes on it.
+    /// Addresses of nodes and routers on it.
     taken: HashSet<Ipv4Addr>,
+    /// How many interfaces are on it.
+    interfaces: usize,
+    /// The addresses of the routers, with their names.
+    routers: Vec<(Ipv4Addr, String)>,
     /// The gateway that a node names.
     named: Option<Located<Ipv4Addr>>,
     /// Whether a node has its first address on it, hence its default route through it.
@@ -44,12 +49,15 @@ struct Declared {
 }
 
 /// Finds and checks the segments.
-pub(super) fn infer(raw: Vec<At<RawSegment>>, nodes: &Nodes, faults: &mut Faults<'_>) -> Segments {
+pub(super) fn infer(raw: Vec<At<RawSegment>>, nodes: &Nodes, routers: &Routers, faults: &mut Faults<'_>) -> Segments {
     let declared = declared(raw, faults);
     let mut segments = Segments { list: Vec::new(), by_subnet: HashMap::new() };
-    let mut all_placed = nodes.all_addresses;
-    for node in &nodes.list {
-        all_placed &= segments.place(node, &declared, faults);
+    let mut all_placed = nodes.all_addresses && routers.all_addresses;
+    for DraftNode { name, addresses, .. } in &nodes.list {
+        all_placed &= segments.place(name, addresses, false, &declared, faults);
+    }
+    for DraftRouter { name, addresses, .. } in &routers.list {
+        all_placed &= segments.place(name, addresses, true, &declared, faults);
     }
     if all_placed {
         for Declared { subnet, span, mtu: _ } in &declared {
@@ -60,16 +68,19 @@ pub(super) fn infer(raw: Vec<At<RawSegment>>, nodes: &Nodes, faults: &mut Faults
             let help = match subnets.len() {
                 0 => "give a node an address on it, or remove the `[[segment]]`".to_owned(),
                 1..=8 => format!(
-                    "nodes have addresses on {}; write one of these or remove the `[[segment]]`",
+                    "there are addresses on {}; write one of these or remove the `[[segment]]`",
                     subnets.join(", ")
                 ),
-                _ => "write a subnet on which a node has an address, or remove the `[[segment]]`".to_owned(),
+                _ => "write a subnet on which somebody has an address, or remove the `[[segment]]`".to_owned(),
             };
-            let message = format!("no node has an address on {subnet}");
+            let message = format!("neither a node nor a router has an address on {subnet}");
             faults.add("unused-segment", span.clone(), message, "nobody is there", help);
         }
     }
     segments.check_overlaps(faults);
+    if all_placed {
+        segments.check_routers(&routers.list, faults);
+    }
     segments.choose_gateways(&nodes.list, faults);
     segments
 }
@@ -112,10 +123,17 @@ pub(super) fn network(text: &At<String>, key: &str, faults: &mut Faults<'_>) -> 
 }
 
 impl Segments {
-    /// Puts a node's interfaces on their segments; returns whether all have one.
-    fn place(&mut self, node: &DraftNode, declared: &[Declared], faults: &mut Faults<'_>) -> bool {
+    /// Puts the interfaces of a node or router on their segments; returns whether all have one.
+    fn place(
+        &mut self,
+        name: &str,
+        addresses: &[Located<Ipv4Net>],
+        is_router: bool,
+        declared: &[Declared],
+        faults: &mut Faults<'_>,
+    ) -> bool {
         let mut all_placed = true;
-        for (index, Located { value, span }) in node.addresses.iter().enumerate() {
+        for (index, Located { value, span }) in addresses.iter().enumerate() {
             let subnet = value.trunc();
             let exact = declared.iter().find(|declared| declared.subnet == subnet);
             let around = declared.iter().find(|declared| declared.subnet.contains(&value.addr()));
@@ -133,6 +151,8 @@ impl Segments {
                     mtu: exact.map_or(DEFAULT_MTU, |declared| declared.mtu),
                     span: span.clone(),
                     taken: HashSet::new(),
+                    interfaces: 0,
+                    routers: Vec::new(),
                     named: None,
                     default_route: false,
                     gateway: None,
@@ -141,7 +161,11 @@ impl Segments {
             });
             let segment = &mut self.list[id];
             segment.taken.insert(value.addr());
-            segment.default_route |= index == 0;
+            segment.interfaces += 1;
+            match is_router {
+                true => segment.routers.push((value.addr(), name.to_owned())),
+                false => segment.default_route |= index == 0,
+            }
             if segment.taken.len() == MAX_NODES + 1 {
                 let message = format!("more than {MAX_NODES} addresses are on {subnet}");
                 let help = format!(
@@ -149,8 +173,8 @@ impl Segments {
                 );
                 faults.add("segment-too-large", span.clone(), message, "one too many", help);
             }
-            if node.addresses[..index].iter().any(|earlier| earlier.value.trunc() == subnet) {
-                let message = format!("`{}` has two addresses on {subnet}", node.name);
+            if addresses[..index].iter().any(|earlier| earlier.value.trunc() == subnet) {
+                let message = format!("`{name}` has two addresses on {subnet}");
                 let help = "give it one address on each segment";
                 faults.add("segment-twice", span.clone(), message, "the second one", help);
             }
@@ -177,11 +201,33 @@ impl Segments {
         }
     }
 
-    /// The gateway of a segment: the one that a node names, else the first host, else the last.
+    /// A router's interface leads to somebody, or to a network of its own that it tells others of.
+    fn check_routers(&self, routers: &[DraftRouter], faults: &mut Faults<'_>) {
+        for router in routers {
+            for Located { value, span } in &router.addresses {
+                let subnet = value.trunc();
+                let alone = self.by_subnet.get(&subnet).is_some_and(|id| self.list[*id].interfaces == 1);
+                if alone && !router.networks.contains(&subnet) {
+                    let message =
+                        format!("`{}` is alone on {subnet}: neither a node nor a router is there", router.name);
+                    let help = format!(
+                        "write an address on a segment of a node or router, or `networks = [\"{subnet}\"]` for a network of its own"
+                    );
+                    faults.add("router-alone", span.clone(), message, "on no segment", help);
+                }
+            }
+        }
+    }
+
+    /// The gateway of a segment: the router on it; without one, the address that a node names, else the first host, else the last.
     fn choose_gateways(&mut self, nodes: &[DraftNode], faults: &mut Faults<'_>) {
         for node in nodes {
-            let (Some(gateway), Some(first)) = (&node.gateway, node.addresses.first()) else { continue };
+            let Some(first) = node.addresses.first() else { continue };
             let Some(segment) = self.by_subnet.get(&first.value.trunc()).map(|id| &mut self.list[*id]) else {
+                continue;
+            };
+            let (Some(gateway), true) = (&node.gateway, segment.routers.is_empty()) else {
+                segment.check_gateway_among_routers(node, faults);
                 continue;
             };
             let (address, subnet) = (gateway.value, segment.subnet);
@@ -209,7 +255,7 @@ impl Segments {
                 None => segment.named = Some(gateway.clone()),
             }
         }
-        for segment in &mut self.list {
+        for segment in self.list.iter_mut().filter(|segment| segment.routers.is_empty()) {
             let (first, last) = hosts(segment.subnet);
             let named = segment.named.as_ref().map(|named| named.value);
             segment.gateway =
@@ -223,22 +269,28 @@ impl Segments {
         }
     }
 
-    /// The model's segments and nodes. Only for nodes that were placed without a fault.
-    pub(super) fn into_model(self, nodes: Vec<DraftNode>) -> (Vec<Segment>, Vec<Node>) {
+    /// The model's segments, nodes and routers. Only for what was placed without a fault.
+    pub(super) fn into_model(
+        self,
+        nodes: Vec<DraftNode>,
+        routers: Vec<DraftRouter>,
+    ) -> (Vec<Segment>, Vec<Node>, Vec<Router>) {
         let nodes = nodes
             .into_iter()
             .filter_map(|draft| {
-                let DraftNode { name, addresses, gateway: _, labels, as_number, pods: _, pods_span: _, span } = draft;
-                let interfaces: Vec<Interface> = addresses
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(index, Located { value, span: _ })| {
-                        let segment = SegmentId(*self.by_subnet.get(&value.trunc())?);
-                        Some(Interface { name: IfName::eth(index), address: *value, segment })
-                    })
-                    .collect();
-                let gateway = self.list[interfaces.first()?.segment.0].gateway?;
+                let DraftNode { name, addresses, gateway, labels, as_number, pods: _, pods_span: _, span } = draft;
+                let interfaces = self.interfaces(&addresses);
+                let segment = &self.list[interfaces.first()?.segment.0];
+                let router = segment.routers.first().map(|(address, _)| *address);
+                let gateway = gateway.map(|gateway| gateway.value).or(router).or(segment.gateway)?;
                 Some(Node { name, interfaces, gateway, labels, as_number, span })
+            })
+            .collect();
+        let routers = routers
+            .into_iter()
+            .map(|draft| {
+                let DraftRouter { name, addresses, routes, as_number, peers, networks, span } = draft;
+                Router { name, interfaces: self.interfaces(&addresses), routes, as_number, peers, networks, span }
             })
             .collect();
         let segments = self
@@ -246,6 +298,37 @@ impl Segments {
             .into_iter()
             .map(|DraftSegment { subnet, mtu, gateway, .. }| Segment { subnet, mtu, implicit_gateway: gateway })
             .collect();
-        (segments, nodes)
+        (segments, nodes, routers)
+    }
+
+    fn interfaces(&self, addresses: &[Located<Ipv4Net>]) -> Vec<Interface> {
+        let placed = addresses.iter().enumerate().filter_map(|(index, Located { value, span: _ })| {
+            let segment = SegmentId(*self.by_subnet.get(&value.trunc())?);
+            Some(Interface { name: IfName::eth(index), address: *value, segment })
+        });
+        placed.collect()
+    }
+}
+
+impl DraftSegment {
+    /// A node on a segment with routers has one of them as its gateway, and says which where there are several.
+    fn check_gateway_among_routers(&self, node: &DraftNode, faults: &mut Faults<'_>) {
+        let named = |routers: &[(Ipv4Addr, String)]| {
+            let named: Vec<String> = routers.iter().map(|(address, name)| format!("{address} (`{name}`)")).collect();
+            named.join(" or ")
+        };
+        match (&node.gateway, &self.routers[..]) {
+            (Some(gateway), routers) if routers.iter().all(|(address, _)| *address != gateway.value) => {
+                let message = format!("the gateway {} of `{}` is no router's address", gateway.value, node.name);
+                let help = format!("write {}, or remove the router from the segment", named(routers));
+                faults.add("gateway-is-no-router", gateway.span.clone(), message, "no router", help);
+            }
+            (None, routers @ [_, _, ..]) => {
+                let message = format!("`{}` has no `gateway`, and several routers are on {}", node.name, self.subnet);
+                let help = format!("write `gateway =` with {}", named(routers));
+                faults.add("several-routers", node.span.clone(), message, "which router?", help);
+            }
+            _ => {}
+        }
     }
 }

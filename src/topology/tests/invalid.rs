@@ -7,7 +7,7 @@ use crate::report::diagnostic::{render, to_json};
 use crate::topology::{Span, parse};
 
 /// Code and help of the faults of a text, one for each mark.
-fn check(marked: &str, expected: &[(&str, &str)]) {
+pub(super) fn check(marked: &str, expected: &[(&str, &str)]) {
     let mut text = String::new();
     let mut spans: Vec<Span> = Vec::new();
     for c in marked.chars() {
@@ -52,11 +52,11 @@ fn what_is_not_toml_is_pointed_at() {
 
 #[test]
 fn a_wrong_key_type_or_choice_says_what_to_write() {
-    let top = "the top level takes `BGPConfiguration`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `segment`, `timers`";
+    let top = "the top level takes `BGPConfiguration`, `BGPPeer`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `router`, `segment`, `timers`";
     for (marked, code, help) in [
         (format!("«nmae» = \"x\"\n{NODE}"), "unknown-key", "did you mean `name`?"),
         (format!("«colour» = \"x\"\n{NODE}"), "unknown-key", top),
-        (format!("{NODE}[[«router»]]\nname = \"tor1\"\n"), "not-built-yet", &format!("remove it; {top}")),
+        (format!("{NODE}[[«BGPFilter»]]\nname = \"f\"\n"), "not-built-yet", &format!("remove it; {top}")),
         (format!("{NODE}«adress» = \"10.0.0.1/24\"\n"), "unknown-key", "did you mean `address`?"),
         (
             format!("{NODE}«listenPort» = 180\n"),
@@ -238,7 +238,7 @@ fn a_wrong_address_or_segment_says_what_to_write() {
         (
             format!("{NODE}[[segment]]\nsubnet = «\"10.0.1.0/24\"»\n"),
             "unused-segment",
-            "nodes have addresses on 10.0.0.0/24; write one of these or remove the `[[segment]]`",
+            "there are addresses on 10.0.0.0/24; write one of these or remove the `[[segment]]`",
         ),
         (format!("{NODE}[[segment]]\nsubnet = «\"10.0.0.1/24\"»\n"), "host-bits", "write `subnet = \"10.0.0.0/24\"`"),
         (
@@ -376,7 +376,7 @@ fn a_wrong_pool_or_pinned_address_says_what_to_write() {
         (
             "[[node]]\nname = \"n1\"\naddress = «\"10.244.0.11/24\"»\n".to_owned(),
             "node-in-pool",
-            "give the node an address outside the pools, or the pool another `cidr`",
+            "give `n1` an address outside the pools, or the pool another `cidr`",
         ),
         (
             format!("{NODE}pods = «1»\n[[IPPool]]\ncidr = \"10.244.0.0/16\"\nnodeSelector = \"has(rack)\"\n"),
@@ -430,7 +430,7 @@ ip = «"10.1.2.3"»
         &[
             (
                 "unknown-key",
-                "the top level takes `BGPConfiguration`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `segment`, `timers`",
+                "the top level takes `BGPConfiguration`, `BGPPeer`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `router`, `segment`, `timers`",
             ),
             ("unknown-value", "did you mean `\"classic\"`? `profile` takes `\"classic\"`, `\"current\"`"),
             ("unknown-key", "did you mean `gateway`?"),

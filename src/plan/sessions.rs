@@ -1,0 +1,194 @@
+//! Which planned sessions stand: the ends matched with each other, and brought up as far as packets get between them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::Plan;
+use super::expect::{Faults, kernels};
+use super::graph::{NoPath, Wiring};
+use crate::bgp::solve::{End, Held, Session, Site, Solution, Unstable, solve};
+use crate::bgp::{KernelSnapshot, PeerConfig, PeerId};
+use crate::net::NetnsName;
+
+/// Why a planned session cannot come up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionFault {
+    /// No speaker has the peer's address: nobody has it, or who has it speaks no BGP.
+    NoSpeaker,
+    /// The speaker at the other end, an index into `Plan::speakers`, has no session back to our address.
+    OneSided(usize),
+    /// The speaker at the other end is of another AS than is expected of it.
+    WrongAs(usize),
+    /// Both ends wait for the other one to dial.
+    BothPassive(usize),
+    /// Packets do not get from one of these two speakers, indices into `Plan::speakers`, to the other.
+    NoPath([usize; 2], NoPath),
+}
+
+/// Every end of a planned session, in the plan's order.
+pub(super) fn ends(plan: &Plan) -> impl Iterator<Item = End> {
+    plan.speakers.iter().enumerate().flat_map(|(site, speaker)| {
+        (0..speaker.config.peers.len()).map(move |peer| End { site, peer: PeerId(peer as u32) })
+    })
+}
+
+/// What is to be said of one end of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Awaited,
+    /// Disabled at one end: closed by a NOTIFICATION, so that both ends know at once.
+    Disabled,
+    /// It cannot stand.
+    Cut(SessionFault),
+}
+
+/// The sessions that stand once nothing more comes up, and the speakers' tables.
+pub(super) struct Up<'a> {
+    pub(super) standings: BTreeMap<End, Standing>,
+    sessions: Vec<Session>,
+    pub(super) solution: Solution<'a>,
+}
+
+/// The plan with the faults, and the indices that all questions need.
+pub(super) struct Sessions<'a> {
+    plan: &'a Plan,
+    faults: &'a Faults,
+    /// Per speaker, its namespace's index.
+    places: Vec<Option<usize>>,
+    /// Speakers by their addresses.
+    speakers: HashMap<IpAddr, usize>,
+    /// A speaker's sessions with an address, in the plan's order.
+    peers: HashMap<(usize, IpAddr), Vec<PeerId>>,
+}
+
+impl<'a> Sessions<'a> {
+    pub(super) fn new(plan: &'a Plan, faults: &'a Faults) -> Self {
+        let by_netns: BTreeMap<&NetnsName, usize> =
+            plan.namespaces.iter().enumerate().map(|(index, netns)| (&netns.netns, index)).collect();
+        let places: Vec<_> = plan.speakers.iter().map(|speaker| by_netns.get(&speaker.netns).copied()).collect();
+        let mut speakers = HashMap::new();
+        for (index, place) in places.iter().enumerate() {
+            let links = place.iter().flat_map(|&place| &plan.namespaces[place].links);
+            speakers.extend(links.flat_map(|link| &link.addresses).map(|address| (address.addr(), index)));
+        }
+        let mut peers: HashMap<_, Vec<PeerId>> = HashMap::new();
+        for End { site, peer } in ends(plan) {
+            peers.entry((site, plan.speakers[site].config.peers[peer.0 as usize].remote)).or_default().push(peer);
+        }
+        Self { plan, faults, places, speakers, peers }
+    }
+
+    /// Per speaker, its namespace's index.
+    pub(super) fn places(&self) -> &[Option<usize>] {
+        &self.places
+    }
+
+    /// Brings sessions up until no more can come: one may need the routes that others carry.
+    pub(super) fn bring_up<'s>(&self, sites: &[Site<'s>]) -> Result<Up<'s>, Unstable> {
+        let mut wiring = Wiring::new(&self.plan.namespaces, self.faults);
+        let mut standings = BTreeMap::new();
+        let mut waiting: Vec<Session> = Vec::new();
+        for end in ends(self.plan) {
+            if standings.contains_key(&end) {
+                continue;
+            }
+            match self.far_end(end) {
+                Err(fault) => drop(standings.insert(end, Standing::Cut(fault))),
+                Ok(far) if self.is_disabled(end) || self.is_disabled(far) => {
+                    standings.extend([end, far].map(|end| (end, Standing::Disabled)));
+                }
+                Ok(far) => {
+                    standings.extend([end, far].map(|end| (end, Standing::Awaited)));
+                    waiting.push(Session { ends: [end, far], addresses: [self.local(end), self.local(far)] });
+                }
+            }
+        }
+        let mut up: Vec<Session> = Vec::new();
+        loop {
+            let before = up.len();
+            waiting.retain(|session| {
+                let standing = self.standing(&wiring, session);
+                if standing == Standing::Awaited {
+                    up.push(*session);
+                }
+                let waits = standing != Standing::Awaited;
+                standings.extend(session.ends.map(|end| (end, standing.clone())));
+                waits
+            });
+            let solution = solve(sites, &up, &[])?;
+            if waiting.is_empty() || up.len() == before {
+                return Ok(Up { standings, sessions: up, solution });
+            }
+            wiring = Wiring::new(&self.plan.namespaces, self.faults);
+            for (index, place) in self.places.iter().enumerate() {
+                if let Some(place) = *place {
+                    wiring.learn(place, solution.routes(index));
+                }
+            }
+        }
+    }
+
+    /// The tables as they are while nobody has noticed which sessions the faults have cut; `None` where they cut none.
+    pub(super) fn lingering<'s>(&self, up: &Up<'s>, sites: &[Site<'s>]) -> Option<Solution<'s>> {
+        let is_cut = |standing: &Standing| matches!(standing, Standing::Cut(_));
+        if !up.standings.values().any(is_cut) {
+            return None;
+        }
+        let none = Faults::default();
+        let whole = kernels(self.plan, &none);
+        let before = Sessions::new(self.plan, &none).bring_up(&self::sites(self.plan, &whole)).ok()?;
+        let cut = up.standings.iter().filter(|(_, standing)| is_cut(standing));
+        let held: Vec<Held> = cut.filter_map(|(end, _)| before.solution.received(*end)).collect();
+        solve(sites, &up.sessions, &held).ok()
+    }
+
+    fn local(&self, end: End) -> IpAddr {
+        self.config(end).local.unwrap_or_else(|| self.plan.speakers[end.site].config.router_id.0.into())
+    }
+
+    /// The session of the speaker that `end` peers with which leads back to `end`.
+    fn far_end(&self, end: End) -> Result<End, SessionFault> {
+        let (local, peer) = (self.local(end), self.config(end));
+        let site = *self.speakers.get(&peer.remote).ok_or(SessionFault::NoSpeaker)?;
+        // Two sessions may join the same two addresses (calico-behaviour 7.3): the first one with the first one.
+        let between = |site: usize, remote: IpAddr| self.peers.get(&(site, remote)).map_or(&[][..], Vec::as_slice);
+        let position = between(end.site, peer.remote).iter().position(|mine| *mine == end.peer).unwrap_or(0);
+        let backs = between(site, local).iter().map(|&peer| End { site, peer });
+        let backs: Vec<End> = backs.filter(|back| self.local(*back) == peer.remote).collect();
+        let back = *backs.get(position).or(backs.first()).ok_or(SessionFault::OneSided(site))?;
+        let as_of = |site: usize| self.plan.speakers[site].config.local_as;
+        if peer.remote_as != as_of(site) || self.config(back).remote_as != as_of(end.site) {
+            return Err(SessionFault::WrongAs(site));
+        }
+        match peer.passive && self.config(back).passive {
+            true => Err(SessionFault::BothPassive(site)),
+            false => Ok(back),
+        }
+    }
+
+    fn config(&self, end: End) -> &'a PeerConfig {
+        &self.plan.speakers[end.site].config.peers[end.peer.0 as usize]
+    }
+
+    fn is_disabled(&self, end: End) -> bool {
+        self.faults.is_disabled(&self.plan.speakers[end.site].name, &self.config(end).name)
+    }
+
+    fn standing(&self, wiring: &Wiring<'_>, session: &Session) -> Standing {
+        let [near, far] = session.ends.map(|end| self.places[end.site]);
+        let (Some(near), Some(far)) = (near, far) else { return Standing::Cut(SessionFault::NoSpeaker) };
+        let [IpAddr::V4(local), IpAddr::V4(remote)] = session.addresses else {
+            return Standing::Cut(SessionFault::NoSpeaker);
+        };
+        match wiring.session_path(near, local, far, remote) {
+            Ok(()) => Standing::Awaited,
+            Err(reason) => Standing::Cut(SessionFault::NoPath(session.ends.map(|end| end.site), reason)),
+        }
+    }
+}
+
+/// The speakers with what they find in their namespaces.
+pub(super) fn sites<'a>(plan: &'a Plan, kernels: &'a [KernelSnapshot]) -> Vec<Site<'a>> {
+    let speakers = plan.speakers.iter().zip(kernels);
+    speakers.map(|(speaker, kernel)| Site { config: &speaker.config, kernel }).collect()
+}
