@@ -192,3 +192,141 @@ pub(super) fn sites<'a>(plan: &'a Plan, kernels: &'a [KernelSnapshot]) -> Vec<Si
     let speakers = plan.speakers.iter().zip(kernels);
     speakers.map(|(speaker, kernel)| Site { config: &speaker.config, kernel }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::expect::{Faults, expectation};
+    use super::super::{Difference, build, verify};
+    use super::*;
+    use crate::topology::{self, Diagnostic};
+
+    /// A node below either ToR; the ToRs are joined by a link.
+    const RACKS: &str = "[[node]]\nname = \"n1\"\naddress = \"10.0.1.11/24\"\n[[node]]\nname = \"n2\"\naddress = \"10.0.2.11/24\"\n\
+        [[pod]]\nname = \"p1\"\nnode = \"n1\"\nip = \"10.244.1.1\"\n[[pod]]\nname = \"p2\"\nnode = \"n2\"\nip = \"10.244.2.1\"\n\
+        [[router]]\nname = \"tor1\"\naddresses = [\"10.0.1.1/24\", \"10.0.12.1/30\"]\nasNumber = 65001\n\
+        networks = [\"10.0.1.0/24\"]\npeers = [{ nodes = \"all()\" }, { ip = \"10.0.12.2\", asNumber = 65002 }]\n\
+        [[router]]\nname = \"tor2\"\naddresses = [\"10.0.2.1/24\", \"10.0.12.2/30\"]\nasNumber = 65002\n\
+        networks = [\"10.0.2.0/24\"]\npeers = [{ nodes = \"all()\" }, { ip = \"10.0.12.1\", asNumber = 65001 }]\n\
+        [[BGPPeer]]\nname = \"a\"\nnode = \"n1\"\npeerIP = \"10.0.1.1\"\nasNumber = 65001\nnumAllowedLocalASNumbers = 1\n\
+        [[BGPPeer]]\nname = \"b\"\nnode = \"n2\"\npeerIP = \"10.0.2.1\"\nasNumber = 65002\nnumAllowedLocalASNumbers = 1\n";
+
+    const NO_MESH: &str = "[BGPConfiguration]\nnodeToNodeMeshEnabled = false\n";
+
+    /// Each ToR peers with its own rack only.
+    fn racks() -> String {
+        RACKS.replacen("nodes = \"all()\"", "ip = \"10.0.1.11\", asNumber = 64512", 1).replacen(
+            "nodes = \"all()\"",
+            "ip = \"10.0.2.11\", asNumber = 64512",
+            1,
+        )
+    }
+
+    fn planned(text: &str) -> Result<Plan, Vec<Diagnostic>> {
+        build(&topology::parse(text, "lab").unwrap_or_else(|faults| panic!("{faults:#?}")))
+    }
+
+    fn bird(plan: &Plan, name: &str) -> Vec<String> {
+        let table = &plan.namespace(name).unwrap().table;
+        table.iter().map(ToString::to_string).filter(|route| route.contains("proto bird")).collect()
+    }
+
+    #[test]
+    fn with_the_tors_taking_part_plain_bgp_crosses_subnets() {
+        let plan = planned(&(racks() + NO_MESH)).unwrap();
+        assert_eq!(
+            bird(&plan, "n1"),
+            [
+                "10.0.2.0/24 via 10.0.1.1 dev eth0 proto bird",
+                "blackhole 10.244.1.0/26 proto bird",
+                "10.244.2.0/26 via 10.0.1.1 dev eth0 proto bird",
+            ]
+        );
+        assert_eq!(
+            bird(&plan, "tor1"),
+            [
+                "10.0.2.0/24 via 10.0.12.2 dev eth1 proto bird",
+                "10.244.1.0/26 via 10.0.1.11 dev eth0 proto bird",
+                "10.244.2.0/26 via 10.0.12.2 dev eth1 proto bird",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_mesh_beside_it_comes_up_over_the_tors_and_leads_them_round() {
+        let plan = planned(&racks()).unwrap();
+        assert_eq!(expectation(&plan, &Faults::default()).sessions.iter().filter(|session| session.awaited).count(), 8);
+        let loops = "10.244.2.0/26 via 10.0.1.11 dev eth0 proto bird".to_owned();
+        assert!(bird(&plan, "tor1").contains(&loops), "{:?}", bird(&plan, "tor1"));
+        assert_eq!(bird(&plan, "n1")[2], "10.244.2.0/26 via 10.0.1.1 dev eth0 proto bird");
+    }
+
+    #[test]
+    fn a_mesh_of_several_as_numbers_is_ebgp_and_passes_on_everything() {
+        let node = |name: &str, host: u8, asn: u32| {
+            format!("[[node]]\nname = \"{name}\"\naddress = \"10.0.0.{host}/24\"\nasNumber = {asn}\n")
+        };
+        let text =
+            node("a", 11, 64512) + &node("b", 12, 64513) + "[[pod]]\nname = \"p\"\nnode = \"b\"\nip = \"10.244.2.1\"\n";
+        assert_eq!(bird(&planned(&text).unwrap(), "a"), ["10.244.2.0/26 via 10.0.0.12 dev eth0 proto bird"]);
+    }
+
+    #[test]
+    fn a_cut_link_leaves_what_its_ends_have_not_noticed() {
+        let plan = planned(&(racks() + NO_MESH)).unwrap();
+        let down = Faults { links_down: [("tor1".to_owned(), crate::net::IfName::eth(1))].into(), ..Faults::default() };
+        let expected = expectation(&plan, &down);
+        let tables = |name: &str| {
+            let index = plan.namespaces.iter().position(|netns| netns.name == name).unwrap();
+            let (table, before) = (&expected.tables[index], &plan.namespaces[index].table);
+            let text = |routes: &[crate::net::Route]| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let Difference { missing, extra } = verify(before, &table.routes);
+            (text(&missing), text(&extra), text(&table.lingering))
+        };
+        let far = ["10.0.2.0/24 via 10.0.1.1 dev eth0 proto bird", "10.244.2.0/26 via 10.0.1.1 dev eth0 proto bird"];
+        let far = far.map(str::to_owned).to_vec();
+        assert_eq!(tables("n1"), (far, vec![], vec![]), "tor1's own next hop is gone: it withdraws at once");
+        let own = [
+            "10.0.1.0/24 via 10.0.12.1 dev eth1 proto bird".to_owned(),
+            "10.244.1.0/26 via 10.0.12.1 dev eth1 proto bird".to_owned(),
+        ];
+        assert_eq!(tables("tor2"), (own.to_vec(), vec![], own.to_vec()), "tor2 has not noticed");
+    }
+
+    #[test]
+    fn a_session_that_can_never_come_up_is_refused_with_the_reason() {
+        let faults = |text: &str| -> Vec<String> {
+            let faults = planned(text).unwrap_err();
+            faults.into_iter().map(|fault| format!("{}: {}: {}", fault.code, fault.message, fault.help)).collect()
+        };
+        let mute = racks().replacen("ip = \"10.0.1.11\", asNumber = 64512", "nodes = \"none == ''\"", 1) + NO_MESH;
+        assert_eq!(
+            faults(&mute),
+            [
+                "one-sided-session: `n1` peers with `tor1` (10.0.1.1), and `tor1` not with 10.0.1.11: write `peers = [{ ip = \
+              \"10.0.1.11\", asNumber = 64512 }]` for `tor1`"
+            ]
+        );
+        let wrong = racks().replacen("ip = \"10.0.12.2\", asNumber = 65002", "ip = \"10.0.12.2\", asNumber = 65009", 1);
+        assert_eq!(
+            faults(&(wrong + NO_MESH)),
+            [
+                "wrong-as: `tor1` expects AS 65009 of `tor2` (10.0.12.2), which has AS 65002: write `asNumber = 65002` where \
+              `tor1` names it"
+            ]
+        );
+        let silent = "[[node]]\nname = \"n\"\naddress = \"10.0.0.11/24\"\n[[router]]\nname = \"r\"\naddresses = [\"10.0.0.1/24\"]\n\
+                      [[BGPPeer]]\nname = \"p\"\npeerIP = \"10.0.0.1\"\nasNumber = 65001\n";
+        assert_eq!(
+            faults(silent),
+            [
+                "no-speaker: `n` peers with 10.0.0.1 (Global_10_0_0_1), and `r` speaks no BGP there: give `r` an `asNumber` and \
+              `peers`, or a node's first address as the peer's"
+            ]
+        );
+        let far = faults(RACKS);
+        assert_eq!(far.len(), 2, "{far:#?}");
+        assert!(
+            far[0].starts_with("one-sided-session: `tor1` peers with `n2` (10.0.2.11), and `n2` not with 10.0.1.1")
+        );
+    }
+}
