@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use lab::bgp::view::State;
 use lab::bgp::wire::{self, Capability, Context, Family, Open};
 use lab::bgp::*;
-use lab::net::{Asn, BgpIdentifier, IfName};
+use lab::net::{Asn, BgpIdentifier, IfName, NextHopMode};
 use libfuzzer_sys::fuzz_target;
 
 const LOCAL: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 3);
@@ -374,17 +374,28 @@ fn config() -> SpeakerConfig {
         remote: address.into(),
         remote_port: 179,
         remote_as: Asn(asn),
+        local_as: Asn(64512),
         local: Some(LOCAL.into()),
         passive,
         restart_time: Duration::from_secs(120),
         next_hop: NextHopMode::Auto,
         allowed_local_as: 0,
+        rr_client: false,
+        keepalive_time: None,
+        ttl_security: None,
+        password: None,
+        expected_down: false,
+        import_filters: Vec::new(),
+        export_filters: Vec::new(),
     };
     SpeakerConfig {
         name: "fuzzed".into(),
         local_as: Asn(64512),
         router_id: BgpIdentifier(LOCAL),
         listen_port: 179,
+        listen_address: None,
+        reachable_by: Vec::new(),
+        cluster_id: None,
         timers: TimerConfig {
             hold_time: Duration::from_secs(9),
             connect_delay: Duration::ZERO,
@@ -402,6 +413,8 @@ fn config() -> SpeakerConfig {
             }],
             normal_priority: None,
             export: ExportPolicy::Router { networks: Vec::new() },
+            advertisements: Vec::new(),
+            merge_paths: false,
         },
     }
 }

@@ -6,23 +6,30 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
-use crate::net::{Asn, BgpIdentifier, IfName};
+use crate::net::{Asn, BgpIdentifier, Filter, IfName, NextHopMode, Password, PrefixAdvertisement};
 
 /// One speaker: a node's BIRD, or a router's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SpeakerConfig {
     /// Whose speaker it is, for messages.
     pub name: String,
-    /// The local AS.
+    /// The local AS; a session may have another one.
     pub local_as: Asn,
     /// The BGP identifier: the node's IPv4 address (calico-behaviour 7.1).
     pub router_id: BgpIdentifier,
     /// TCP port it listens on.
     pub listen_port: u16,
+    /// The address it listens on; every one unless set (`bindMode: NodeIP`).
+    pub listen_address: Option<IpAddr>,
     /// Pacing of connections.
     pub timers: TimerConfig,
     /// Static routes, protocol `static1`, as blackholes: a node's own blocks, or what a router originates and has no way to.
     pub statics: Vec<IpNet>,
+    /// Static routes with a gateway, `static1` too: to peers that must not be resolved through what they advertise (`reachableBy`,
+    /// calico-behaviour 7.3).
+    pub reachable_by: Vec<(IpNet, IpAddr)>,
+    /// Makes it a route reflector (RFC 4456 §7).
+    pub cluster_id: Option<BgpIdentifier>,
     /// Sessions, in the order in which BIRD lists them.
     pub peers: Vec<PeerConfig>,
     /// Blocks and pools, for the export chain (calico-behaviour 7.5) and the kernel filter (3.3).
@@ -58,6 +65,8 @@ pub struct PeerConfig {
     pub remote_port: u16,
     /// The peer's AS.
     pub remote_as: Asn,
+    /// Our AS on this session: announced, prepended, and looked for in paths (`localASNumber`).
+    pub local_as: Asn,
     /// Source address of the connection and default next hop; `None` leaves it to the kernel.
     pub local: Option<IpAddr>,
     /// Never dials (calico-behaviour 7.2).
@@ -68,19 +77,28 @@ pub struct PeerConfig {
     pub next_hop: NextHopMode,
     /// How many times our own AS may stand in the path of a received route (`numAllowedLocalASNumbers`, calico-behaviour 7.4).
     pub allowed_local_as: u32,
+    /// An internal peer that routes are reflected to and from (RFC 4456 §6).
+    pub rr_client: bool,
+    /// Time between keepalives; a third of the negotiated hold time unless set.
+    pub keepalive_time: Option<Duration>,
+    /// Hops to the peer at most, 1 on a common link: packets go out with TTL 255 and must come in with 256 less this at least
+    /// (RFC 5082). Without it packets go out with TTL 64.
+    pub ttl_security: Option<u8>,
+    /// The key of TCP MD5 signatures (RFC 2385).
+    pub password: Option<Password>,
+    /// It is not to come up: that is what the lab shows.
+    pub expected_down: bool,
+    /// What decides about received routes; accepted where nothing does.
+    pub import_filters: Vec<Filter>,
+    /// What decides about routes to be told before [`ExportPolicy`] does.
+    pub export_filters: Vec<Filter>,
 }
 
-/// NEXT_HOP of exported routes (`nextHopMode`, calico-behaviour 7.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NextHopMode {
-    /// BGP's default: our address towards external peers, unchanged towards internal ones (RFC 4271 §5.1.3).
-    #[default]
-    Auto,
-    /// Our address, always.
-    Own,
-    /// As it was received, always.
-    Keep,
+impl PeerConfig {
+    /// Whether the peer is of another AS than we are on this session.
+    pub fn is_external(&self) -> bool {
+        self.remote_as != self.local_as
+    }
 }
 
 /// What the export chain and the kernel filter decide by.
@@ -95,6 +113,10 @@ pub struct PolicyConfig {
     pub normal_priority: Option<u32>,
     /// What is told to peers.
     pub export: ExportPolicy,
+    /// Communities of what is told (7.6).
+    pub advertisements: Vec<PrefixAdvertisement>,
+    /// Equally good paths become one route with several next hops (BIRD's `merge paths`, 3.2).
+    pub merge_paths: bool,
 }
 
 /// What a speaker tells its peers.

@@ -10,6 +10,7 @@ pub mod solve;
 pub mod view;
 pub mod wire;
 
+mod filter;
 mod next_hop;
 mod peer;
 mod policy;

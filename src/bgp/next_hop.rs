@@ -61,15 +61,17 @@ impl NextHops {
         self.resolved(next_hop)
     }
 
-    fn resolved(&self, next_hop: IpAddr) -> Option<&Resolution> {
+    /// What [`NextHops::resolve`] found before.
+    pub(super) fn resolved(&self, next_hop: IpAddr) -> Option<&Resolution> {
         self.known.get(&next_hop).and_then(Option::as_ref)
     }
 
-    /// The way to the next hop of a BGP route, as found before; other routes have none.
+    /// The way to the next hop of a BGP route or to a static route's gateway, as found before; other routes have none.
     pub(super) fn resolution(&self, source: &PathSource) -> Option<&Resolution> {
         match source {
             PathSource::Bgp(_, attributes) => self.resolved(attributes.next_hop),
-            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
+            PathSource::Static(gateway) => gateway.and_then(|gateway| self.resolved(gateway)),
+            PathSource::Direct(_) | PathSource::Kernel(_) => None,
         }
     }
 
@@ -77,9 +79,8 @@ impl NextHops {
     pub(super) fn device<'a>(&'a self, source: &'a PathSource) -> Option<&'a IfName> {
         match source {
             PathSource::Direct(dev) => Some(dev),
-            PathSource::Static => None,
             PathSource::Kernel(route) => route.dev.as_ref(),
-            PathSource::Bgp(..) => self.resolution(source).map(|resolution| &resolution.dev),
+            PathSource::Static(_) | PathSource::Bgp(..) => self.resolution(source).map(|resolution| &resolution.dev),
         }
     }
 

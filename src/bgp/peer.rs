@@ -5,11 +5,12 @@
 //! Adj-RIBs but no other peer and no Loc-RIB: routes leave it as [`Output`]s.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::config::{PeerConfig, TimerConfig};
+use super::config::{PeerConfig, SpeakerConfig, TimerConfig};
 use super::event::{Action, ConnectionId, PeerId};
 use super::rib::{AdjRibIn, AdjRibOut};
 use super::session::{Direction, Failure, Identity, Outcome, Remote, Session};
@@ -28,6 +29,8 @@ pub(super) struct Effects<'a> {
     pub(super) outputs: &'a mut Vec<Output>,
     /// The speaker's jitter.
     pub(super) jitter: &'a mut Jitter,
+    /// Attributes, each set once.
+    pub(super) interner: &'a mut Interner,
     /// The speaker's pacing.
     pub(super) timers: &'a TimerConfig,
     /// The number of the next connection.
@@ -65,8 +68,7 @@ enum Phase {
 pub(super) struct Peer {
     /// Which one.
     pub(super) id: PeerId,
-    /// As configured.
-    pub(super) config: PeerConfig,
+    speaker: Arc<SpeakerConfig>,
     /// Who must be at either end.
     pub(super) identity: Identity,
     /// What it announced.
@@ -94,10 +96,19 @@ pub(super) struct Peer {
 
 impl Peer {
     /// A peer that is not started.
-    pub(super) fn new(id: PeerId, config: PeerConfig, identity: Identity) -> Self {
+    pub(super) fn new(id: PeerId, speaker: Arc<SpeakerConfig>) -> Self {
+        let config = &speaker.peers[id.0 as usize];
+        let identity = Identity {
+            local_as: config.local_as,
+            local_id: speaker.router_id,
+            remote_as: config.remote_as,
+            hold_time: speaker.timers.hold_time,
+            keepalive_time: config.keepalive_time,
+            restart_time: config.restart_time,
+        };
         Self {
             id,
-            config,
+            speaker,
             identity,
             adj_rib_in: AdjRibIn::default(),
             adj_rib_out: AdjRibOut::default(),
@@ -113,6 +124,11 @@ impl Peer {
             state: State::Idle,
             since: None,
         }
+    }
+
+    /// As configured.
+    pub(super) fn config(&self) -> &PeerConfig {
+        &self.speaker.peers[self.id.0 as usize]
     }
 
     /// ManualStart (event 1), or the end of being disabled.
@@ -203,14 +219,7 @@ impl Peer {
     }
 
     /// Bytes came on `connection`.
-    pub(super) fn received(
-        &mut self,
-        now: Instant,
-        connection: ConnectionId,
-        bytes: &[u8],
-        interner: &mut Interner,
-        effects: &mut Effects<'_>,
-    ) {
+    pub(super) fn received(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8], effects: &mut Effects<'_>) {
         // Before `Connected` there can be none.
         match self.index(connection) {
             Some(index) if self.sessions[index].state != State::Connect => self.sessions[index].push(bytes),
@@ -218,7 +227,7 @@ impl Peer {
         }
         // A message may end this connection, and others: look it up each time.
         while let Some(index) = self.index(connection) {
-            match self.sessions[index].next(now, &self.identity, interner, &mut self.counts) {
+            match self.sessions[index].next(now, &self.identity, effects.interner, &mut self.counts) {
                 Some(outcome) => self.handle_outcome(now, index, outcome, effects),
                 None => break,
             }
@@ -340,7 +349,7 @@ impl Peer {
     fn run(&mut self, now: Instant, delay: Duration, effects: &mut Effects<'_>) {
         self.phase = Phase::Running;
         self.timers.stop(Timer::IdleHold);
-        if self.config.passive {
+        if self.config().passive {
             return;
         }
         match delay.is_zero() {
@@ -354,7 +363,7 @@ impl Peer {
             .sessions
             .iter()
             .any(|session| session.direction == Direction::Outgoing || session.state >= State::OpenConfirm);
-        if self.phase != Phase::Running || self.config.passive || needless {
+        if self.phase != Phase::Running || self.config().passive || needless {
             return;
         }
         let connection = ConnectionId(*effects.next_connection);
@@ -364,8 +373,8 @@ impl Peer {
         effects.actions.push(Action::Connect {
             connection,
             peer: self.id,
-            local: self.config.local,
-            remote: SocketAddr::new(self.config.remote, self.config.remote_port),
+            local: self.config().local,
+            remote: SocketAddr::new(self.config().remote, self.config().remote_port),
         });
     }
 
@@ -461,7 +470,7 @@ impl Peer {
             self.phase = Phase::Waiting;
             self.timers.stop(Timer::ConnectRetry);
             self.timers.set(Timer::IdleHold, now + wait);
-        } else if !self.config.passive && !self.sessions.iter().any(|s| s.direction == Direction::Outgoing) {
+        } else if !self.config().passive && !self.sessions.iter().any(|s| s.direction == Direction::Outgoing) {
             let wait = match was_established {
                 true => effects.timers.connect_delay,
                 false => effects.jitter.apply(effects.timers.connect_retry),

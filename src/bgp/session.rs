@@ -40,6 +40,8 @@ pub(super) struct Identity {
     pub(super) remote_as: Asn,
     /// The hold time that we offer.
     pub(super) hold_time: Duration,
+    /// Time between our keepalives, where it is set.
+    pub(super) keepalive_time: Option<Duration>,
     /// The graceful-restart time that we offer.
     pub(super) restart_time: Duration,
 }
@@ -129,6 +131,8 @@ pub(super) struct Session {
     pub(super) transmit_requested: bool,
     decoder: Decoder,
     control: VecDeque<Control>,
+    /// What is configured: time between keepalives, and the hold time that it goes with.
+    keepalive_time: Option<(Duration, Duration)>,
 }
 
 /// What the peer's OPEN said, as far as it matters later.
@@ -164,6 +168,7 @@ impl Session {
             transmit_requested: false,
             decoder: Decoder::new(),
             control: VecDeque::new(),
+            keepalive_time: identity.keepalive_time.map(|time| (time, identity.hold_time)),
         }
     }
 
@@ -316,9 +321,17 @@ impl Session {
         }
     }
 
-    /// A third of the negotiated hold time; `None` where that is zero.
+    /// A third of the negotiated hold time, or the configured time, shorter by as much as the hold time is (as BIRD has it);
+    /// `None` where that is zero.
     pub(super) fn keepalive_interval(&self) -> Option<Duration> {
-        self.remote.map(|remote| remote.hold_time / 3).filter(|interval| !interval.is_zero())
+        let negotiated = self.remote?.hold_time;
+        let interval = match self.keepalive_time {
+            Some((time, offered)) if !offered.is_zero() => {
+                time.mul_f64(negotiated.as_secs_f64() / offered.as_secs_f64())
+            }
+            _ => negotiated / 3,
+        };
+        Some(interval).filter(|interval| !interval.is_zero())
     }
 
     /// Whether OPEN or KEEPALIVE wait to be sent.
@@ -388,6 +401,7 @@ mod tests {
             remote_as: Asn(64512),
             hold_time: Duration::from_secs(240),
             restart_time: Duration::from_secs(120),
+            keepalive_time: None,
         };
         let expected = Open {
             asn: Asn(64512),

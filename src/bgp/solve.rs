@@ -15,10 +15,10 @@ use rustc_hash::FxBuildHasher;
 use super::config::{PeerConfig, SpeakerConfig};
 use super::event::{KernelSnapshot, PeerId};
 use super::next_hop::NextHops;
-use super::policy::{self, ExportPeer, ExportRoute};
-use super::rib::{Candidate, PathSource, PeerFacts, decide};
+use super::policy::{self, Changes, ExportPeer, ExportRoute, Reach, SourcePeer};
+use super::rib::{Candidate, Clause, PathSource, PeerFacts, decide};
 use super::wire::Attributes;
-use crate::net::{BgpIdentifier, IfName, Route};
+use crate::net::{BgpIdentifier, Route};
 
 /// One speaker and what it finds in its namespace.
 #[derive(Clone, Copy, Debug)]
@@ -86,9 +86,9 @@ pub fn solve<'a>(sites: &[Site<'a>], sessions: &[Session], held: &[Held]) -> Res
         for (near, far) in [(0, 1), (1, 0)] {
             let End { site, peer } = session.ends[near];
             let Some(config) = sites[site].config.peers.get(peer.0 as usize) else { continue };
-            let target = ExportPeer::new(peer, sites[site].config, config, session.addresses[near]);
+            let target = ExportPeer { id: peer, config, local: session.addresses[near] };
             let to = session.ends[far];
-            tables[site].flows[usize::from(target.external)].push(Flow { target, to });
+            tables[site].flows[Reach::of(config) as usize].push(Flow { target, to });
             tables[site].identifiers.insert(peer, sites[to.site].config.router_id);
         }
     }
@@ -144,14 +144,16 @@ type FxMap<K, V> = HashMap<K, V, FxBuildHasher>;
 
 /// One direction of a session.
 #[derive(Clone, Copy, Debug)]
-struct Flow {
-    target: ExportPeer,
+struct Flow<'a> {
+    target: ExportPeer<'a>,
     to: End,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     paths: Vec<PathSource>,
+    /// Per path, what it lost by.
+    lost: Vec<Option<Clause>>,
     selected: Option<PathSource>,
     /// What was selected when the neighbours were last told.
     told: Option<PathSource>,
@@ -164,8 +166,8 @@ struct Table<'a> {
     site: Site<'a>,
     next_hops: NextHops,
     entries: FxMap<IpNet, Entry>,
-    /// To internal, and to external peers.
-    flows: [Vec<Flow>; 2],
+    /// By [`Reach`].
+    flows: [Vec<Flow<'a>>; 3],
     /// Who is at the other end of a session that stands.
     identifiers: FxMap<PeerId, BgpIdentifier>,
 }
@@ -173,13 +175,13 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(site: Site<'a>) -> Self {
         let (entries, identifiers) = (FxMap::default(), FxMap::default());
-        Self { site, next_hops: NextHops::default(), entries, flows: [Vec::new(), Vec::new()], identifiers }
+        Self { site, next_hops: NextHops::default(), entries, flows: Default::default(), identifiers }
     }
 
     /// Takes in what is there without any peer, and lists the prefixes.
     fn start(&mut self) -> Vec<IpNet> {
         let changes = self.next_hops.update(self.site.kernel);
-        let statics = self.site.config.statics.iter().map(|prefix| (*prefix, PathSource::Static));
+        let statics = policy::local_routes(self.site.config);
         let direct = changes.direct.into_iter().filter_map(|(prefix, dev)| Some((prefix, PathSource::Direct(dev?))));
         let kernel =
             changes.kernel.into_iter().filter_map(|(prefix, route)| Some((prefix, PathSource::Kernel(route?))));
@@ -191,9 +193,12 @@ impl<'a> Table<'a> {
 
     /// A peer's last word on a prefix; whether it is a new one.
     fn receive(&mut self, from: PeerId, prefix: IpNet, attributes: Option<&Arc<Attributes>>) -> bool {
-        let config = self.site.config;
-        let looped = |attributes: &&Arc<Attributes>| policy::is_looped(config, self.peer(from), attributes);
-        let attributes = attributes.filter(|attributes| !looped(attributes));
+        let (config, peer) = (self.site.config, self.peer(from));
+        let attributes = attributes.filter(|attributes| !policy::is_looped(config, peer, attributes));
+        let attributes = attributes.and_then(|attributes| match policy::imported(peer, prefix, attributes)? {
+            None => Some(Arc::clone(attributes)),
+            Some(changed) => Some(Arc::new(changed)),
+        });
         let before = self.entries.get(&prefix).and_then(|entry| {
             entry.paths.iter().position(|path| matches!(path, PathSource::Bgp(peer, _) if *peer == from))
         });
@@ -204,14 +209,14 @@ impl<'a> Table<'a> {
                 true
             }
             (None, Some(attributes)) => {
-                let path = PathSource::Bgp(from, Arc::clone(attributes));
+                let path = PathSource::Bgp(from, attributes);
                 self.entries.entry(prefix).or_default().paths.push(path);
                 true
             }
             (Some(index), Some(attributes)) => {
                 let path = &mut self.entries.entry(prefix).or_default().paths[index];
-                let same = matches!(path, PathSource::Bgp(_, known) if known == attributes);
-                *path = PathSource::Bgp(from, Arc::clone(attributes));
+                let same = matches!(path, PathSource::Bgp(_, known) if *known == attributes);
+                *path = PathSource::Bgp(from, attributes);
                 !same
             }
         }
@@ -222,14 +227,15 @@ impl<'a> Table<'a> {
         let Self { site: Site { config, .. }, next_hops, entries, identifiers, flows: _ } = self;
         let entry = entries.get_mut(&prefix)?;
         let facts = |from: PeerId| PeerFacts {
-            external: config.peers[from.0 as usize].remote_as != config.local_as,
-            local_as: config.local_as,
+            external: config.peers[from.0 as usize].is_external(),
+            local_as: config.peers[from.0 as usize].local_as,
             router_id: identifiers.get(&from).copied().unwrap_or(config.router_id),
             address: config.peers[from.0 as usize].remote,
         };
         let candidates: Vec<Candidate<'_>> =
             entry.paths.iter().map(|path| Candidate::of(path, next_hops, facts)).collect();
-        let best = decide(&candidates).iter().position(Option::is_none);
+        entry.lost = decide(&candidates);
+        let best = entry.lost.iter().position(Option::is_none);
         let best = best.map(|index| entry.paths[index].clone());
         let unchanged = match (&best, &entry.selected) {
             (Some(PathSource::Bgp(from, now)), Some(PathSource::Bgp(as_before, then))) => {
@@ -249,45 +255,40 @@ impl<'a> Table<'a> {
         let Some(entry) = self.entries.get_mut(&prefix) else { return Vec::new() };
         let selected = entry.selected.clone();
         let before = std::mem::replace(&mut entry.told, selected.clone());
-        // In a full mesh, hundreds of internal peers have nothing to do with what another internal peer said.
-        let reaches_internal = |source: &Option<PathSource>| {
-            source
-                .as_ref()
-                .is_some_and(|source| !matches!(source, PathSource::Bgp(..)) || self.learned_externally(source))
+        let first = |source: &Option<PathSource>| match source {
+            Some(source) => Reach::first(self.source_peer(source)) as usize,
+            None => Reach::External as usize + 1,
         };
-        let internal = reaches_internal(&before) || reaches_internal(&selected);
-        let mut last: Option<(ExportPeer, Arc<Attributes>)> = None;
-        let flows = self.flows[usize::from(!internal)..].iter().flatten();
+        let flows = self.flows[first(&before).min(first(&selected)).min(self.flows.len())..].iter().flatten();
+        // In a mesh most are told the same.
+        let mut last: Option<(ExportPeer<'_>, Changes, Arc<Attributes>)> = None;
         flows
             .map(|flow| {
-                let source = selected.as_ref().filter(|source| self.exports(prefix, source, &flow.target));
-                let attributes = source.map(|source| match &last {
-                    Some((target, attributes)) if ExportPeer { id: flow.target.id, ..*target } == flow.target => {
-                        Arc::clone(attributes)
+                let exported = selected.as_ref().and_then(|source| {
+                    let from = self.source_peer(source);
+                    let route = ExportRoute { prefix, source, from, dev: self.next_hops.device(source) };
+                    let changes = policy::export(&self.site.config.policy, &route, &flow.target)?;
+                    if let Some((target, same, attributes)) = &last
+                        && *same == changes
+                        && target.is_told_as(&flow.target)
+                    {
+                        return Some(Arc::clone(attributes));
                     }
-                    _ => {
-                        let policy = &self.site.config.policy;
-                        let attributes = Arc::new(policy::exported_attributes(policy, source, &flow.target));
-                        last = Some((flow.target, Arc::clone(&attributes)));
-                        attributes
-                    }
+                    let config = self.site.config;
+                    let attributes = policy::exported_attributes(config, source, from, &changes, &flow.target);
+                    let attributes = Arc::new(attributes);
+                    last = Some((flow.target, changes, Arc::clone(&attributes)));
+                    Some(attributes)
                 });
-                (flow.to, attributes)
+                (flow.to, exported)
             })
             .collect()
     }
 
-    fn exports(&self, prefix: IpNet, source: &PathSource, target: &ExportPeer) -> bool {
-        let learned_externally = self.learned_externally(source);
-        let dev = self.next_hops.device(source);
-        policy::exports(&self.site.config.policy, &ExportRoute { prefix, source, learned_externally, dev }, target)
-    }
-
-    fn learned_externally(&self, source: &PathSource) -> bool {
-        match source {
-            PathSource::Bgp(peer, _) => self.peer(*peer).remote_as != self.site.config.local_as,
-            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => false,
-        }
+    fn source_peer(&self, source: &PathSource) -> Option<SourcePeer> {
+        let PathSource::Bgp(id, _) = source else { return None };
+        let identifier = self.identifiers.get(id).copied().unwrap_or(self.site.config.router_id);
+        Some(SourcePeer::of(self.site.config, *id, identifier))
     }
 
     fn peer(&self, peer: PeerId) -> &'a PeerConfig {
@@ -296,11 +297,8 @@ impl<'a> Table<'a> {
 
     fn routes(&self) -> impl Iterator<Item = Route> {
         self.entries.iter().filter_map(|(prefix, entry)| {
-            let source = entry.selected.as_ref()?;
-            let resolution = self.next_hops.resolution(source);
-            let has_interface = |dev: &IfName| self.next_hops.has_interface(dev);
-            let (policy, paths) = (&self.site.config.policy, entry.paths.iter());
-            Some(policy::kernel_hop(policy, *prefix, source, paths, resolution, has_interface)?.route(*prefix))
+            let paths = entry.paths.iter().zip(entry.lost.iter().copied());
+            Some(policy::kernel_hop(&self.site.config.policy, *prefix, paths, &self.next_hops)?.route(*prefix))
         })
     }
 }

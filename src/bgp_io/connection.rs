@@ -99,7 +99,12 @@ impl Shared {
             return;
         }
         let targets = connects.iter().map(|&(_, local, remote)| Target { local, remote }).collect();
-        let mut started = socket::tcp_connect_start(&self.netns, targets).map(Vec::into_iter);
+        let securities = self.securities.clone();
+        let secure = move |socket: &socket2::Socket, target: &Target| match securities.get(&target.remote.ip()) {
+            Some(security) => security.apply(socket, target.remote.ip()),
+            None => Ok(()),
+        };
+        let mut started = socket::tcp_connect_start_with(&self.netns, targets, secure).map(Vec::into_iter);
         for (connection, ..) in connects {
             let socket = match &mut started {
                 Ok(sockets) => sockets.next().expect("one socket for each target"),

@@ -13,11 +13,13 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::bgp::view::{PathView, SpeakerView};
-use crate::bgp::{Action, ConnectionId, Event, FibChange, KernelSnapshot, PeerId, Speaker, SpeakerConfig};
+use crate::bgp::{Action, ConnectionId, Event, FibChange, KernelSnapshot, PeerConfig, PeerId, Speaker, SpeakerConfig};
 use crate::fabric::monitor::Monitor;
 use crate::fabric::netns::Netns;
 use crate::fabric::routes::RouteWriter;
+use crate::fabric::socket::Security;
 use crate::fabric::{snapshot, socket};
+use crate::net::Password;
 
 use super::connection::Connection;
 use super::fib::{self, Fib};
@@ -73,6 +75,8 @@ pub enum DriverError {
 pub(super) struct Shared {
     pub(super) netns: Netns,
     core: Mutex<Core>,
+    /// What secures sessions, of those peers that have it.
+    pub(super) securities: FxHashMap<IpAddr, Security>,
     /// Wakes the timer task when an earlier deadline turned up.
     timer: Notify,
     pub(super) fib: Fib,
@@ -112,12 +116,19 @@ impl Driver {
     /// The port is taken, or the namespace cannot be read.
     pub fn open(netns: &Netns, config: SpeakerConfig, changed: watch::Sender<u64>) -> Result<Self, DriverError> {
         let port = config.listen_port;
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        let listener = socket::tcp_listen(netns, address).map_err(|source| DriverError::Listen {
-            port,
-            netns: netns.name().to_string(),
-            source,
-        })?;
+        let address = SocketAddr::new(config.listen_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port);
+        let securities: Vec<(IpAddr, Security)> = config
+            .peers
+            .iter()
+            .map(|peer| (peer.remote, security(peer)))
+            .filter(|(_, s)| *s != Security::default())
+            .collect();
+        let listening = socket::tcp_listen(netns, address).and_then(|listener| {
+            socket::secure_listener(&listener, &securities)?;
+            Ok(listener)
+        });
+        let listener =
+            listening.map_err(|source| DriverError::Listen { port, netns: netns.name().to_string(), source })?;
         let routes = |source| DriverError::Routes { netns: netns.name().to_string(), source };
         let writer = RouteWriter::open(netns).map_err(routes)?;
         let monitor = Monitor::open(netns, Some(writer.port())).map_err(routes)?;
@@ -132,6 +143,7 @@ impl Driver {
                 deadline: None,
                 closed: false,
             }),
+            securities: securities.into_iter().collect(),
             timer: Notify::new(),
             fib: Fib::default(),
             fib_queue,
@@ -315,12 +327,27 @@ impl Shared {
 
     fn accepted(self: &Arc<Self>, stream: tokio::net::TcpStream, remote: SocketAddr) {
         let local = stream.local_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        if let Some(security) = self.securities.get(&remote.ip())
+            && let Err(error) = security.apply_accepted(&stream)
+        {
+            tracing::warn!(netns = %self.netns.name(), %remote, %error, "secure a connection");
+            return;
+        }
         let mut core = self.lock();
         let connection = core.speaker.next_connection();
         self.open(&mut core, connection, stream);
         let actions = core.speaker.handle_event(Instant::now(), Event::Accepted { connection, remote, local });
         self.perform(&mut core, actions);
     }
+}
+
+fn security(peer: &PeerConfig) -> Security {
+    let md5_key = match &peer.password {
+        Some(Password::Text(key)) => Some(key.clone()),
+        // Whoever made the configuration has read the file.
+        Some(Password::File(_)) | None => None,
+    };
+    Security { md5_key, ttl_security: peer.ttl_security }
 }
 
 /// The edge's clock.

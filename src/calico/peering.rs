@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use crate::net::Asn;
-use crate::topology::{BGP_PORT, BgpPeer, Node, NodeId, PeerAddress, PeeringNodes, Profile, Topology};
+use crate::net::{Asn, BgpIdentifier, NextHopMode, Password};
+use crate::topology::{BGP_PORT, BgpPeer, Node, NodeId, PeerAddress, PeerNextHop, PeeringNodes, Profile, Topology};
 
-/// One session of one node.
+/// One session of one node, with the attributes of calico-behaviour 7.3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peering {
     /// BIRD's protocol name: `Mesh_172_18_0_3`, `Global_10_0_1_1`, `Node_10_0_1_1_port_1790`.
@@ -17,10 +18,32 @@ pub struct Peering {
     pub remote_port: u16,
     /// The peer's AS.
     pub remote_as: Asn,
+    /// The node's AS on the session.
+    pub local_as: Asn,
     /// Never dials.
     pub passive: bool,
+    /// Connects from the node's BGP address.
+    pub use_node_ip: bool,
+    /// Routes are reflected to and from it.
+    pub rr_client: bool,
+    /// What becomes of next hops.
+    pub next_hop: NextHopMode,
     /// How many times the own AS may stand in a path from the peer.
     pub allowed_local_as: u32,
+    /// Graceful-restart time, where it is said.
+    pub restart_time: Option<Duration>,
+    /// Time between keepalives, where it is said.
+    pub keepalive_time: Option<Duration>,
+    /// Hops to the peer at most, 1 on a common link (GTSM).
+    pub ttl_security: Option<u8>,
+    /// The key of TCP MD5 signatures.
+    pub password: Option<Password>,
+    /// The gateway to the peer.
+    pub reachable_by: Option<Ipv4Addr>,
+    /// Indices into [`Topology::bgp_filters`], in order.
+    pub filters: Vec<usize>,
+    /// It is not to come up.
+    pub expected_down: bool,
 }
 
 /// The sessions of every node, in the order in which its BIRD lists them: mesh by node name, global and the node's own by address as a string;
@@ -31,13 +54,9 @@ pub fn sessions(topology: &Topology) -> Vec<Vec<Peering>> {
     nodes
         .map(|(index, node)| {
             let mut sessions = mesh(topology, node);
-            let global = named("Global", &candidates.global);
-            sessions.extend(global.chain(named("Node", &candidates.own[index])));
+            let global = named(topology, node, "Global", &candidates.global);
+            sessions.extend(global.chain(named(topology, node, "Node", &candidates.own[index])));
             sessions.retain(|session| session.remote != address(node));
-            for session in &mut sessions {
-                // `calicoNode` is known of a global peerIP only; in the mesh everybody is a node (calico-behaviour 7.3).
-                session.passive &= is_passive(address(node), session.remote);
-            }
             if topology.profile == Profile::Current {
                 sessions.sort_by(|a, b| a.name.cmp(&b.name));
             }
@@ -56,21 +75,34 @@ fn address(node: &Node) -> Ipv4Addr {
     node.bgp_address().addr()
 }
 
+/// A route reflector is in no mesh: it opens no mesh session, and nobody meshes with it.
 fn mesh(topology: &Topology, node: &Node) -> Vec<Peering> {
-    if !topology.bgp.node_to_node_mesh_enabled {
+    if !topology.bgp.node_to_node_mesh_enabled || node.cluster_id.is_some() {
         return Vec::new();
     }
-    let mut others: Vec<&Node> = topology.nodes.iter().filter(|other| other.name != node.name).collect();
+    let meshed = |other: &&Node| other.name != node.name && other.cluster_id.is_none();
+    let mut others: Vec<&Node> = topology.nodes.iter().filter(meshed).collect();
     others.sort_by(|a, b| a.name.cmp(&b.name));
     others
         .into_iter()
         .map(|other| Peering {
             name: session_name("Mesh", address(other), None),
             remote: address(other),
-            remote_port: topology.bgp.listen_port.unwrap_or(BGP_PORT),
+            remote_port: topology.listen_port(other).unwrap_or(BGP_PORT),
             remote_as: topology.as_number(other),
-            passive: true,
+            local_as: topology.as_number(node),
+            passive: is_passive(address(node), address(other)),
+            use_node_ip: true,
+            rr_client: false,
+            next_hop: NextHopMode::Auto,
             allowed_local_as: 0,
+            restart_time: topology.bgp.node_mesh_max_restart_time,
+            keepalive_time: None,
+            ttl_security: None,
+            password: topology.bgp.node_mesh_password.clone(),
+            reachable_by: None,
+            filters: Vec::new(),
+            expected_down: false,
         })
         .collect()
 }
@@ -84,16 +116,39 @@ fn session_name(kind: &str, remote: Ipv4Addr, port: Option<u16>) -> String {
     }
 }
 
-fn named(kind: &str, set: &CandidateSet) -> impl Iterator<Item = Peering> {
+/// The sessions of `node` that `set` makes.
+fn named(topology: &Topology, node: &Node, kind: &str, set: &CandidateSet<'_>) -> impl Iterator<Item = Peering> {
     let mut sessions: Vec<Peering> = set
         .iter()
-        .map(|(&(remote, port), candidate)| Peering {
-            name: session_name(kind, remote, port),
-            remote,
-            remote_port: port.unwrap_or(BGP_PORT),
-            remote_as: candidate.remote_as,
-            passive: kind == "Global" && candidate.calico_node,
-            allowed_local_as: candidate.allowed_local_as,
+        .map(|(&(remote, port), candidate)| {
+            let Candidate { peer, remote_as, cluster_id, by_ip, calico_node } = *candidate;
+            let local_as = peer.local_as_number.filter(|_| by_ip).unwrap_or(topology.as_number(node));
+            let internal = remote_as == local_as;
+            Peering {
+                name: session_name(kind, remote, port),
+                remote,
+                remote_port: port.unwrap_or(BGP_PORT),
+                remote_as,
+                local_as,
+                passive: kind == "Global" && calico_node && is_passive(address(node), remote),
+                use_node_ip: peer.use_node_ip,
+                // Of a peerIP no cluster is known: on a reflector it is always a client.
+                rr_client: internal && node.cluster_id.is_some() && cluster_id != node.cluster_id,
+                next_hop: match peer.next_hop {
+                    PeerNextHop::Auto => NextHopMode::Auto,
+                    PeerNextHop::KeepExternal if internal => NextHopMode::Auto,
+                    PeerNextHop::KeepExternal => NextHopMode::Keep,
+                    PeerNextHop::Mode(mode) => mode,
+                },
+                allowed_local_as: if by_ip { peer.num_allowed_local_as_numbers } else { 0 },
+                restart_time: peer.max_restart_time,
+                keepalive_time: peer.keepalive_time,
+                ttl_security: peer.ttl_security,
+                password: peer.password.clone(),
+                reachable_by: peer.reachable_by.filter(|_| by_ip),
+                filters: peer.filters.clone(),
+                expected_down: peer.expected_down,
+            }
         })
         .collect();
     // confd lists keys, and these are strings.
@@ -101,26 +156,33 @@ fn named(kind: &str, set: &CandidateSet) -> impl Iterator<Item = Peering> {
     sessions.into_iter()
 }
 
+type Key = (Ipv4Addr, Option<u16>);
+
 /// By address and port. The first one to be stored stays.
-type CandidateSet = BTreeMap<(Ipv4Addr, Option<u16>), Candidate>;
+type CandidateSet<'a> = BTreeMap<Key, Candidate<'a>>;
 
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+struct Candidate<'a> {
+    /// The resource that made it.
+    peer: &'a BgpPeer,
     remote_as: Asn,
+    /// The peer's cluster, where it is known.
+    cluster_id: Option<BgpIdentifier>,
+    /// It is the peerIP.
+    by_ip: bool,
     /// The peerIP is some node's.
     calico_node: bool,
-    allowed_local_as: u32,
 }
 
 /// What the three passes of calico-behaviour 7.3 collect.
-struct Candidates {
-    global: CandidateSet,
+struct Candidates<'a> {
+    global: CandidateSet<'a>,
     /// Per node.
-    own: Vec<CandidateSet>,
+    own: Vec<CandidateSet<'a>>,
 }
 
-impl Candidates {
-    fn derive(topology: &Topology) -> Self {
+impl<'a> Candidates<'a> {
+    fn derive(topology: &'a Topology) -> Self {
         let mut sets = Self { global: CandidateSet::new(), own: vec![CandidateSet::new(); topology.nodes.len()] };
         // Resources come in the order of their names.
         let mut peers: Vec<&BgpPeer> = topology.bgp_peers.iter().collect();
@@ -142,10 +204,10 @@ impl Candidates {
             }
         }
         // Pass C: whoever is named as a peer peers in turn.
-        for peer in peers {
+        for peer in peers.into_iter().filter(|peer| peer.reverse) {
             for local in named_nodes(topology, peer) {
                 for remote in peering_nodes(topology, peer) {
-                    let (key, candidate) = of_node(topology, &topology.nodes[remote]);
+                    let (key, candidate) = of_node(topology, peer, &topology.nodes[remote]);
                     sets.store(local, key, candidate);
                 }
             }
@@ -153,7 +215,7 @@ impl Candidates {
         sets
     }
 
-    fn store(&mut self, node: usize, key: (Ipv4Addr, Option<u16>), candidate: Candidate) {
+    fn store(&mut self, node: usize, key: Key, candidate: Candidate<'a>) {
         if !self.global.contains_key(&key) {
             self.own[node].entry(key).or_insert(candidate);
         }
@@ -175,7 +237,8 @@ fn named_nodes(topology: &Topology, peer: &BgpPeer) -> Vec<usize> {
         PeerAddress::Nodes(selector) => selector.matches(&node.labels),
         PeerAddress::Ip { address: ip, port, as_number } => {
             // A port that is written must be the one that the node's configuration names.
-            let same_port = port.is_none() || topology.bgp.listen_port.is_none() || *port == topology.bgp.listen_port;
+            let configured = topology.listen_port(node);
+            let same_port = port.is_none() || configured.is_none() || *port == configured;
             address(node) == *ip && topology.as_number(node) == *as_number && same_port
         }
     })
@@ -187,26 +250,27 @@ fn select(topology: &Topology, wanted: impl Fn(usize, &Node) -> bool) -> Vec<usi
 }
 
 /// The candidates that `peer` makes for the nodes that it is of.
-fn forward(topology: &Topology, peer: &BgpPeer) -> Vec<((Ipv4Addr, Option<u16>), Candidate)> {
+fn forward<'a>(topology: &Topology, peer: &'a BgpPeer) -> Vec<(Key, Candidate<'a>)> {
     match &peer.peer {
         PeerAddress::Nodes(selector) => {
             let nodes = topology.nodes.iter().filter(|node| selector.matches(&node.labels));
-            nodes.map(|node| of_node(topology, node)).collect()
+            nodes.map(|node| of_node(topology, peer, node)).collect()
         }
         PeerAddress::Ip { address: ip, port, as_number } => {
             let mut nodes = topology.nodes.iter().filter(|node| address(node) == *ip);
             let calico_node = nodes.clone().next().is_some();
-            let same_as = nodes.any(|node| topology.as_number(node) == *as_number);
-            let port = port.or_else(|| topology.bgp.listen_port.filter(|_| same_as));
-            let allowed_local_as = peer.num_allowed_local_as_numbers;
-            vec![((*ip, port), Candidate { remote_as: *as_number, calico_node, allowed_local_as })]
+            let same_as = nodes.find(|node| topology.as_number(node) == *as_number);
+            let port = port.or_else(|| topology.listen_port(same_as?));
+            vec![((*ip, port), Candidate { peer, remote_as: *as_number, cluster_id: None, by_ip: true, calico_node })]
         }
     }
 }
 
-fn of_node(topology: &Topology, node: &Node) -> ((Ipv4Addr, Option<u16>), Candidate) {
-    let candidate = Candidate { remote_as: topology.as_number(node), calico_node: false, allowed_local_as: 0 };
-    ((address(node), topology.bgp.listen_port), candidate)
+/// `node` as the other end.
+fn of_node<'a>(topology: &Topology, peer: &'a BgpPeer, node: &Node) -> (Key, Candidate<'a>) {
+    let (remote_as, cluster_id) = (topology.as_number(node), node.cluster_id);
+    let candidate = Candidate { peer, remote_as, cluster_id, by_ip: false, calico_node: false };
+    ((address(node), topology.listen_port(node)), candidate)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! A running lab inside its daemon: the fabric it built, the speakers, the pods' pages, and the faults in force.
 
+#![expect(clippy::disallowed_methods, reason = "I/O edge: reads the files of passwords")]
+
 use std::error::Error;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,12 +14,12 @@ use tokio::sync::watch;
 use super::protocol::{Change, LabStatus, NodeStatus, PodStatus, RouterStatus};
 use super::state::StateDir;
 use super::tunnels::Tunnels;
-use crate::bgp::PeerId;
 use crate::bgp::view::State;
+use crate::bgp::{PeerId, SpeakerConfig};
 use crate::bgp_io::{Driver, Order};
 use crate::fabric::netns::Netns;
 use crate::fabric::{self, MasqueradeOutcome, NetlinkKernel, observe};
-use crate::net::RouteProtocol;
+use crate::net::{Password, RouteProtocol};
 use crate::plan::expect::{Expectation, expectation};
 use crate::plan::{Faults, Plan, SpeakerPlan};
 use crate::probe::{PodPage, PodServer, serve_pod};
@@ -62,6 +64,7 @@ impl Lab {
         progress: watch::Sender<(usize, usize)>,
     ) -> Result<Self, Failure> {
         check_descriptors(&plan)?;
+        let configs = with_passwords(&plan, &state.file().unwrap_or_default())?;
         let plan = Arc::new(plan);
         let building = Arc::clone(&plan);
         tokio::task::spawn_blocking(move || {
@@ -75,9 +78,9 @@ impl Lab {
         let (changed, _) = watch::channel(0);
         let mut netns = Vec::new();
         let mut speakers = Vec::new();
-        for speaker in &plan.speakers {
+        for (speaker, config) in plan.speakers.iter().zip(configs) {
             let inside = Netns::open(&speaker.netns)?;
-            speakers.push(Driver::open(&inside, speaker.config.clone(), changed.clone())?);
+            speakers.push(Driver::open(&inside, config, changed.clone())?);
             netns.push(inside);
         }
         speakers.iter_mut().for_each(Driver::start);
@@ -313,6 +316,23 @@ impl Lab {
             format!("`{}` has no session with `{with}`: it has {peers}", speaker.name)
         })
     }
+}
+
+/// The speakers' configurations with passwords read from their files, which stand relative to the topology's.
+fn with_passwords(plan: &Plan, topology: &Path) -> Result<Vec<SpeakerConfig>, Failure> {
+    let folder = topology.parent().unwrap_or(Path::new("/"));
+    let mut configs: Vec<SpeakerConfig> = plan.speakers.iter().map(|speaker| speaker.config.clone()).collect();
+    for peer in configs.iter_mut().flat_map(|config| &mut config.peers) {
+        let Some(Password::File(name)) = &peer.password else { continue };
+        let path = folder.join(name);
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
+        let key = text.lines().next().unwrap_or_default();
+        if key.is_empty() || key.len() > 80 {
+            return Err(format!("{}: the first line is no password of 1 to 80 bytes", path.display()).into());
+        }
+        peer.password = Some(Password::Text(key.to_owned()));
+    }
+    Ok(configs)
 }
 
 /// Fails before anything is built where the host allows fewer open files than the lab's sockets.

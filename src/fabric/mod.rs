@@ -23,6 +23,7 @@ pub mod socket;
 pub mod tun;
 
 mod pidfd;
+mod tcp_options;
 
 pub use apply::{Progress, Stage, build, configure_tunl0};
 pub use error::{FabricError, KernelReason};

@@ -5,12 +5,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::netns::Netns;
+use super::tcp_options;
 
 /// Listens on `address` inside `netns`. Must be called within a tokio runtime.
 ///
@@ -46,6 +48,77 @@ pub async fn tcp_connect(
         None => connecting.established().await,
         Some(timeout) => tokio::time::timeout(timeout, connecting.established()).await?,
     }
+}
+
+/// What secures the connections with one peer.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Security {
+    /// The key of TCP MD5 signatures (RFC 2385).
+    pub md5_key: Option<String>,
+    /// Hops to the peer at most, 1 on a common link (RFC 5082): packets go out with TTL 255, and come in with 256 less this at least.
+    pub ttl_security: Option<u8>,
+}
+
+impl std::fmt::Debug for Security {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Security").field("ttl_security", &self.ttl_security).finish_non_exhaustive()
+    }
+}
+
+impl Security {
+    /// Prepares `socket`, which connects to or was accepted from `peer`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn apply(&self, socket: &Socket, peer: IpAddr) -> io::Result<()> {
+        if let Some(key) = &self.md5_key {
+            tcp_options::set_md5_key(socket, peer, key.as_bytes())?;
+        }
+        self.apply_ttl(socket)
+    }
+
+    fn apply_ttl(&self, socket: &impl AsFd) -> io::Result<()> {
+        let Some(hops) = self.ttl_security else { return Ok(()) };
+        SockRef::from(socket).set_ttl_v4(u8::MAX.into())?;
+        tcp_options::set_least_ttl(socket, least_ttl(hops))
+    }
+
+    /// Prepares a connection that was accepted: its key came from the listener.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn apply_accepted(&self, stream: &TcpStream) -> io::Result<()> {
+        match self.ttl_security {
+            Some(_) => self.apply_ttl(stream),
+            // The listener may send 255 for another peer's sake.
+            None => SockRef::from(stream).set_ttl_v4(TTL),
+        }
+    }
+}
+
+/// The least TTL that a packet can have after `hops`, of which the last one does not forward it.
+fn least_ttl(hops: u8) -> u8 {
+    u8::MAX - hops.saturating_sub(1)
+}
+
+/// TTL without GTSM: sessions may pass routers (calico-behaviour 7.1).
+const TTL: u32 = 64;
+
+/// Prepares a listener for its peers: whoever connects is answered in the way that its session wants from the first segment on.
+///
+/// # Errors
+/// The kernel's.
+pub fn secure_listener(listener: &TcpListener, peers: &[(IpAddr, Security)]) -> io::Result<()> {
+    for (peer, security) in peers {
+        if let Some(key) = &security.md5_key {
+            tcp_options::set_md5_key(listener, *peer, key.as_bytes())?;
+        }
+    }
+    // Of the handshake's answer nobody knows yet to whom it goes: a peer without GTSM takes any TTL.
+    if peers.iter().any(|(_, security)| security.ttl_security.is_some()) {
+        SockRef::from(listener).set_ttl_v4(u8::MAX.into())?;
+    }
+    Ok(())
 }
 
 /// A connection to be made.

@@ -4,16 +4,22 @@
 
 mod asn;
 mod duration;
+mod filter;
 mod link;
 mod mac;
 mod name;
 mod neighbour;
+mod password;
 mod route;
 
 pub use asn::{Asn, BgpIdentifier};
 pub use duration::{parse_duration, show_duration};
+pub use filter::{
+    Community, Filter, FilterOperation, FilterRule, MatchOperator, NextHopMode, PrefixAdvertisement, PrefixMatch,
+};
 pub use link::{Link, LinkKind};
 pub use mac::MacAddr;
 pub use name::{IfName, InvalidName, LabName, NetnsName};
 pub use neighbour::{FdbEntry, Neighbour};
+pub use password::Password;
 pub use route::{NextHop, ParseRouteError, Route, RouteKind, RouteProtocol, Scope};

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::expect::{self, Faults};
 use super::{NetnsPlan, Plan, PodPlan, SessionFault, netns, speakers};
+use crate::bgp::PeerConfig;
 use crate::bgp::solve::Unstable;
 use crate::calico::{ipam, names};
 use crate::net::NetnsName;
@@ -17,7 +18,7 @@ use crate::topology::{Diagnostic, Node, Topology};
 ///
 /// # Errors
 /// Everything that keeps it from being built: `name-too-long`, `interface-name-taken`, `segment-too-large`, `no-speaker`,
-/// `one-sided-session`, `wrong-as`, `no-path`, `no-stable-state`, and those of [`ipam::assign`].
+/// `one-sided-session`, `wrong-as`, `wrong-password`, `ttl-too-low`, `both-passive`, `no-path`, `no-stable-state`, and those of [`ipam::assign`].
 pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
     let mut diagnostics = host_interface_collisions(topology);
     diagnostics.extend(oversized_segments(topology));
@@ -175,6 +176,9 @@ fn impossible_sessions(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
         let peer = &config.peers[end.peer.0 as usize];
         let (session, name) = (&peer.name, &config.name);
         let far = |site: usize| plan.speakers[site].name.as_str();
+        if peer.expected_down {
+            continue;
+        }
         let (code, at, message, label, help) = match fault {
             SessionFault::NoSpeaker => {
                 let who = who_has(plan, peer.remote);
@@ -198,17 +202,45 @@ fn impossible_sessions(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
                 ("one-sided-session", remote.to_owned(), message, "does not peer back", help)
             }
             SessionFault::WrongAs(site) => {
-                let (remote, theirs) = (far(site), &plan.speakers[site].config);
-                if peer.remote_as == theirs.local_as {
+                let (remote, theirs) = (far(site), back(plan, site, peer));
+                let Some(theirs) = theirs.filter(|theirs| theirs.local_as != peer.remote_as) else {
                     // The other end is the one that expects something else, and has its own entry.
                     continue;
-                }
+                };
                 let message = format!(
                     "`{name}` expects AS {} of `{remote}` ({}), which has AS {}",
                     peer.remote_as, peer.remote, theirs.local_as
                 );
                 let help = format!("write `asNumber = {}` where `{name}` names it", theirs.local_as);
                 ("wrong-as", name.clone(), message, "expects another AS", help)
+            }
+            SessionFault::WrongPassword(site) => {
+                if end.site > site {
+                    // Told of the other end already.
+                    continue;
+                }
+                let theirs = back(plan, site, peer).is_some_and(|theirs| theirs.password.is_some());
+                let what = match (peer.password.is_some(), theirs) {
+                    (true, true) => "another password than",
+                    (true, false) => "a password, unlike",
+                    _ => "no password, unlike",
+                };
+                let message = format!("`{name}` has {what} `{}` ({session})", far(site));
+                let help = "write the same `password` at both ends".to_owned();
+                ("wrong-password", name.clone(), message, "signs otherwise", help)
+            }
+            SessionFault::TtlSecurity([near, site], routers) => {
+                if end.site != near {
+                    continue;
+                }
+                let message = format!(
+                    "`{}` and `{}` ({}) do not agree on `ttlSecurity`, with {routers} routers in between",
+                    far(near),
+                    far(site),
+                    peer.remote
+                );
+                let help = format!("write `ttlSecurity = {}` or more at both ends", routers.saturating_add(1));
+                ("ttl-too-low", far(near).to_owned(), message, "takes no such packets", help)
             }
             SessionFault::BothPassive(site) => {
                 let message = format!("`{name}` and `{}` both wait for the other one to dial ({session})", far(site));
@@ -238,6 +270,11 @@ fn impossible_sessions(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
         diagnostics.push(Diagnostic { code, span, message, label: label.into(), help });
     }
     diagnostics
+}
+
+/// The session of speaker `site` that leads back to where `peer` is configured.
+fn back<'a>(plan: &'a Plan, site: usize, peer: &PeerConfig) -> Option<&'a PeerConfig> {
+    plan.speakers[site].config.peers.iter().find(|theirs| Some(theirs.remote) == peer.local)
 }
 
 /// Where the file says that there is a node or router called `name`.

@@ -169,17 +169,23 @@ impl<'a> Wiring<'a> {
         self.ways.get(from)?.iter().find(|way| way.dst.contains(&to))
     }
 
-    /// Whether a TCP session between `(a, a_address)` and `(b, b_address)` can stand: packets get through both ways.
+    /// Whether a TCP session between `(a, a_address)` and `(b, b_address)` can stand: packets get through both ways. How many routers
+    /// they pass, there and back.
     ///
     /// # Errors
     /// The first reason why not.
-    pub fn session_path(&self, a: usize, a_address: Ipv4Addr, b: usize, b_address: Ipv4Addr) -> Result<(), NoPath> {
-        self.path(a, b, b_address)?;
-        self.path(b, a, a_address)
+    pub fn session_path(
+        &self,
+        a: usize,
+        a_address: Ipv4Addr,
+        b: usize,
+        b_address: Ipv4Addr,
+    ) -> Result<[u8; 2], NoPath> {
+        Ok([self.path(a, b, b_address)?, self.path(b, a, a_address)?])
     }
 
-    /// Whether packets from namespace `from` reach `address`, which is on namespace `to`: hop by hop.
-    fn path(&self, from: usize, to: usize, address: Ipv4Addr) -> Result<(), NoPath> {
+    /// Whether packets from namespace `from` reach `address`, which is on namespace `to`, hop by hop; how many routers forward them.
+    fn path(&self, from: usize, to: usize, address: Ipv4Addr) -> Result<u8, NoPath> {
         let name = |index: usize| self.namespaces[index].name.clone();
         let mut visited = BTreeSet::new();
         let mut at = from;
@@ -198,7 +204,7 @@ impl<'a> Wiring<'a> {
             // It may have another interface than the one that has the address.
             at = *owner;
             if at == to {
-                return Ok(());
+                return Ok(u8::try_from(visited.len() - 1).unwrap_or(u8::MAX));
             }
             if matches!(self.namespaces[at].role, Role::Pod | Role::Fabric) {
                 return Err(NoPath::NoRouter { at: name(at), to: address });
@@ -238,7 +244,7 @@ mod tests {
         testing::plan(&Lab::new("lab").node("a", "10.0.1.11/24").node("b", "10.0.2.11/24").pod("p", "a").topology())
     }
 
-    fn between_nodes(wiring: &Wiring<'_>) -> Result<(), NoPath> {
+    fn between_nodes(wiring: &Wiring<'_>) -> Result<[u8; 2], NoPath> {
         wiring.session_path(2, Ipv4Addr::new(10, 0, 1, 11), 3, Ipv4Addr::new(10, 0, 2, 11))
     }
 
@@ -261,7 +267,7 @@ mod tests {
     #[test]
     fn a_gateway_joins_segments_and_a_pod_would_not() {
         let mut plan = two_racks();
-        assert_eq!(between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())), Ok(()));
+        assert_eq!(between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())), Ok([1, 1]));
         plan.namespaces[1].role = Role::Pod;
         let error = between_nodes(&Wiring::new(&plan.namespaces, &Faults::default())).unwrap_err();
         assert_eq!(error.to_string(), "`gateway` gets packets for 10.0.2.11 and does not forward");
@@ -301,7 +307,7 @@ mod tests {
         let mut wiring = Wiring::new(&plan.namespaces, &Faults::default());
         let learned = |text: &str| [text.parse::<Route>().unwrap()].into_iter();
         wiring.learn(2, learned("10.0.2.0/24 via 10.0.1.1 dev eth0 proto bird"));
-        assert_eq!(between_nodes(&wiring), Ok(()));
+        assert_eq!(between_nodes(&wiring), Ok([1, 1]));
         wiring.learn(1, learned("10.0.2.11 via 10.0.1.11 dev eth0 proto bird"));
         assert_eq!(
             between_nodes(&wiring).unwrap_err().to_string(),

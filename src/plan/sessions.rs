@@ -17,8 +17,12 @@ pub enum SessionFault {
     NoSpeaker,
     /// The speaker at the other end, an index into `Plan::speakers`, has no session back to our address.
     OneSided(usize),
-    /// The speaker at the other end is of another AS than is expected of it.
+    /// The speaker at the other end is of another AS than is expected of it, or expects another one of us.
     WrongAs(usize),
+    /// The speaker at the other end has another password, or none, or a password where we have none.
+    WrongPassword(usize),
+    /// With this many routers in between, packets arrive at one of these two speakers with a lower TTL than it takes (RFC 5082).
+    TtlSecurity([usize; 2], u8),
     /// Both ends wait for the other one to dial.
     BothPassive(usize),
     /// Packets do not get from one of these two speakers, indices into `Plan::speakers`, to the other.
@@ -36,7 +40,7 @@ pub(super) fn ends(plan: &Plan) -> impl Iterator<Item = End> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Awaited,
-    /// Disabled at one end: closed by a NOTIFICATION, so that both ends know at once.
+    /// Disabled at one end: closed by a NOTIFICATION, so that both ends know at once. Or not to come up at all.
     Disabled,
     /// It cannot stand.
     Cut(SessionFault),
@@ -95,6 +99,9 @@ impl<'a> Sessions<'a> {
             match self.far_end(end) {
                 Err(fault) => drop(standings.insert(end, Standing::Cut(fault))),
                 Ok(far) if self.is_disabled(end) || self.is_disabled(far) => {
+                    standings.extend([end, far].map(|end| (end, Standing::Disabled)));
+                }
+                Ok(far) if self.config(end).expected_down || self.config(far).expected_down => {
                     standings.extend([end, far].map(|end| (end, Standing::Disabled)));
                 }
                 Ok(far) => {
@@ -156,11 +163,14 @@ impl<'a> Sessions<'a> {
         let backs = between(site, local).iter().map(|&peer| End { site, peer });
         let backs: Vec<End> = backs.filter(|back| self.local(*back) == peer.remote).collect();
         let back = *backs.get(position).or(backs.first()).ok_or(SessionFault::OneSided(site))?;
-        let as_of = |site: usize| self.plan.speakers[site].config.local_as;
-        if peer.remote_as != as_of(site) || self.config(back).remote_as != as_of(end.site) {
+        let theirs = self.config(back);
+        if peer.remote_as != theirs.local_as || theirs.remote_as != peer.local_as {
             return Err(SessionFault::WrongAs(site));
         }
-        match peer.passive && self.config(back).passive {
+        if peer.password != theirs.password {
+            return Err(SessionFault::WrongPassword(site));
+        }
+        match peer.passive && theirs.passive {
             true => Err(SessionFault::BothPassive(site)),
             false => Ok(back),
         }
@@ -180,11 +190,24 @@ impl<'a> Sessions<'a> {
         let [IpAddr::V4(local), IpAddr::V4(remote)] = session.addresses else {
             return Standing::Cut(SessionFault::NoSpeaker);
         };
+        let [here, there] = session.ends.map(|end| self.config(end).ttl_security);
+        let sites = session.ends.map(|end| end.site);
         match wiring.session_path(near, local, far, remote) {
-            Ok(()) => Standing::Awaited,
+            Ok(routers) if !ttl_suffices(there, here, routers[0]) || !ttl_suffices(here, there, routers[1]) => {
+                Standing::Cut(SessionFault::TtlSecurity(sites, routers[0].max(routers[1])))
+            }
+            Ok(_) => Standing::Awaited,
             Err(reason) => Standing::Cut(SessionFault::NoPath(session.ends.map(|end| end.site), reason)),
         }
     }
+}
+
+/// Whether packets of a sender with `from`'s GTSM setting get past so many routers to a receiver with `to`'s.
+fn ttl_suffices(to: Option<u8>, from: Option<u8>, routers: u8) -> bool {
+    /// What goes out without GTSM (calico-behaviour 7.1).
+    const MULTIHOP: u8 = 64;
+    let sent = if from.is_some() { u8::MAX } else { MULTIHOP };
+    to.is_none_or(|hops| sent.saturating_sub(routers) >= u8::MAX - hops.saturating_sub(1))
 }
 
 /// The speakers with what they find in their namespaces.

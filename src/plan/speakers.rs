@@ -7,13 +7,11 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::build::Names;
 use super::{SpeakerPlan, felix};
-use crate::bgp::{
-    ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig,
-};
+use crate::bgp::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use crate::calico::ipam::Assignment;
 use crate::calico::peering::{self, Peering};
-use crate::net::{Asn, BgpIdentifier};
-use crate::topology::{BGP_PORT, EncapMode, IpPool, Node, Profile, Router, RouterPeers, Timers, Topology};
+use crate::net::{Asn, BgpIdentifier, Filter, FilterRule, NextHopMode};
+use crate::topology::{BGP_PORT, BgpFilter, EncapMode, IpPool, Node, Profile, Router, RouterPeers, Timers, Topology};
 
 /// Metric of an ordinary route in profile `current` (`ipv4NormalRoutePriority`, calico-behaviour 7.10).
 pub const NORMAL_PRIORITY: u32 = 1024;
@@ -32,11 +30,14 @@ pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names)
             name: node.name.clone(),
             local_as: topology.as_number(node),
             router_id: BgpIdentifier(node.bgp_address().addr()),
-            listen_port: topology.bgp.listen_port.unwrap_or(BGP_PORT),
+            listen_port: topology.listen_port(node).unwrap_or(BGP_PORT),
+            listen_address: topology.bgp.bind_node_ip.then(|| node.bgp_address().addr().into()),
             timers: timers(topology.timers),
             // A block of one address has no blackhole (calico-behaviour 3.1).
             statics: assigned.blocks.iter().filter(|b| b.prefix_len() < 32).map(|&b| IpNet::V4(b)).collect(),
-            peers: sessions.into_iter().map(|session| node_peer(node, session)).collect(),
+            reachable_by: reachable_by(&sessions),
+            cluster_id: node.cluster_id,
+            peers: sessions.into_iter().map(|session| node_peer(topology, node, session)).collect(),
             policy: PolicyConfig {
                 own_blocks: assigned.blocks.clone(),
                 pools: topology.pools.iter().map(|pool| pool_policy(topology.profile, pool, node)).collect(),
@@ -45,6 +46,12 @@ pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names)
                     Profile::Current => Some(NORMAL_PRIORITY),
                 },
                 export: ExportPolicy::Calico,
+                advertisements: node
+                    .prefix_advertisements
+                    .as_ref()
+                    .unwrap_or(&topology.bgp.prefix_advertisements)
+                    .clone(),
+                merge_paths: true,
             },
         },
     });
@@ -55,18 +62,44 @@ pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names)
     nodes.chain(routers).collect()
 }
 
-fn node_peer(node: &Node, session: Peering) -> PeerConfig {
-    let Peering { name, remote, remote_port, remote_as, passive, allowed_local_as } = session;
+/// Static routes to peers, each once.
+fn reachable_by(sessions: &[Peering]) -> Vec<(IpNet, IpAddr)> {
+    let mut routes: Vec<(IpNet, IpAddr)> = Vec::new();
+    for session in sessions {
+        let Some(gateway) = session.reachable_by else { continue };
+        let peer = IpNet::from(IpAddr::V4(session.remote));
+        if routes.iter().all(|(known, _)| *known != peer) {
+            routes.push((peer, gateway.into()));
+        }
+    }
+    routes
+}
+
+fn node_peer(topology: &Topology, node: &Node, session: Peering) -> PeerConfig {
+    let filters = |rules: fn(&BgpFilter) -> &Vec<FilterRule>| -> Vec<Filter> {
+        let chosen = session.filters.iter().map(|index| &topology.bgp_filters[*index]);
+        // A filter without rules for a direction is not applied to it.
+        let with_rules = chosen.filter(|filter| !rules(filter).is_empty());
+        with_rules.map(|filter| Filter { name: filter.name.clone(), rules: rules(filter).clone() }).collect()
+    };
     PeerConfig {
-        name,
-        remote: remote.into(),
-        remote_port,
-        remote_as,
-        local: Some(node.bgp_address().addr().into()),
-        passive,
-        restart_time: RESTART_TIME,
-        next_hop: NextHopMode::Auto,
-        allowed_local_as,
+        import_filters: filters(|filter| &filter.import),
+        export_filters: filters(|filter| &filter.export),
+        name: session.name,
+        remote: session.remote.into(),
+        remote_port: session.remote_port,
+        remote_as: session.remote_as,
+        local_as: session.local_as,
+        local: session.use_node_ip.then(|| node.bgp_address().addr().into()),
+        passive: session.passive,
+        restart_time: session.restart_time.unwrap_or(RESTART_TIME),
+        next_hop: session.next_hop,
+        allowed_local_as: session.allowed_local_as,
+        rr_client: session.rr_client,
+        keepalive_time: session.keepalive_time,
+        ttl_security: session.ttl_security,
+        password: session.password,
+        expected_down: session.expected_down,
     }
 }
 
@@ -74,7 +107,9 @@ fn node_peer(node: &Node, session: Peering) -> PeerConfig {
 fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig> {
     let local_as = router.as_number?;
     let mut peers: Vec<PeerConfig> = Vec::new();
-    for (remote, remote_as) in router.peers.iter().flat_map(|peer| peers_of(topology, &peer.who)) {
+    let wanted =
+        router.peers.iter().flat_map(|peer| peers_of(topology, &peer.who).into_iter().map(move |who| (peer, who)));
+    for (peer, (remote, remote_as)) in wanted {
         // Named twice, by address and by a selector: once is enough.
         if peers.iter().any(|known| known.remote == IpAddr::V4(remote)) {
             continue;
@@ -83,13 +118,21 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
         peers.push(PeerConfig {
             name: format!("Peer_{}", remote.to_string().replace('.', "_")),
             remote: remote.into(),
-            remote_port: node.and(topology.bgp.listen_port).unwrap_or(BGP_PORT),
+            remote_port: node.and_then(|node| topology.listen_port(node)).unwrap_or(BGP_PORT),
             remote_as,
+            local_as,
             local: Some(source_towards(router, remote).into()),
             passive: false,
             restart_time: RESTART_TIME,
             next_hop: NextHopMode::Own,
             allowed_local_as: 0,
+            rr_client: false,
+            keepalive_time: None,
+            ttl_security: peer.ttl_security,
+            password: peer.password.clone(),
+            expected_down: false,
+            import_filters: Vec::new(),
+            export_filters: Vec::new(),
         });
     }
     // What it has a way to, it need not drop.
@@ -103,6 +146,7 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
         local_as,
         router_id: BgpIdentifier(router.address().addr()),
         listen_port: BGP_PORT,
+        listen_address: None,
         timers: timers(topology.timers),
         statics: router
             .networks
@@ -110,6 +154,8 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
             .filter(|network| !has_way(network))
             .map(|network| IpNet::V4(*network))
             .collect(),
+        reachable_by: Vec::new(),
+        cluster_id: None,
         peers,
         policy: PolicyConfig {
             export: ExportPolicy::Router { networks: networks().collect() },

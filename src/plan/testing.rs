@@ -43,6 +43,7 @@ impl Lab {
             nodes: Vec::new(),
             routers: Vec::new(),
             bgp_peers: Vec::new(),
+            bgp_filters: Vec::new(),
             pods: Vec::new(),
         })
     }
@@ -66,6 +67,9 @@ impl Lab {
             gateway: [0; 4].into(),
             labels: BTreeMap::new(),
             as_number: None,
+            cluster_id: None,
+            listen_port: None,
+            prefix_advertisements: None,
             span: 0..0,
         });
         self

@@ -223,6 +223,9 @@ mod tests {
             gateway: "10.0.0.1".parse().unwrap(),
             labels: BTreeMap::new(),
             as_number: None,
+            cluster_id: None,
+            listen_port: None,
+            prefix_advertisements: None,
             span: 0..0,
         }
     }
@@ -238,6 +241,7 @@ mod tests {
             nodes: vec![node("node1", "10.0.0.11/24"), node("node2", "10.0.0.12/24")],
             routers: vec![],
             bgp_peers: vec![],
+            bgp_filters: vec![],
             pods: vec![Pod {
                 name: "web".into(),
                 namespace: "default".into(),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::selector::Selector;
-use crate::net::{Asn, IfName, LabName};
+use crate::net::{Asn, BgpIdentifier, FilterRule, IfName, LabName, NextHopMode, Password, PrefixAdvertisement};
 
 /// Bytes of the topology file that something was read from.
 pub type Span = Range<usize>;
@@ -34,6 +35,8 @@ pub struct Topology {
     pub routers: Vec<Router>,
     /// Calico's BGPPeers in file order.
     pub bgp_peers: Vec<BgpPeer>,
+    /// Calico's BGPFilters in file order.
+    pub bgp_filters: Vec<BgpFilter>,
     /// Pods in the order in which they get their addresses among those of one node:
     /// a node's `pods = N` first, then `[[pod]]` in file order.
     pub pods: Vec<Pod>,
@@ -70,6 +73,14 @@ pub struct BgpConfiguration {
     pub node_to_node_mesh_enabled: bool,
     /// TCP port the nodes' speakers listen on, where the file says so; else [`BGP_PORT`].
     pub listen_port: Option<u16>,
+    /// `bindMode: NodeIP`: the nodes listen on their BGP address only.
+    pub bind_node_ip: bool,
+    /// The key of TCP MD5 signatures on mesh sessions.
+    pub node_mesh_password: Option<Password>,
+    /// Graceful-restart time of mesh sessions, where the file says so.
+    pub node_mesh_max_restart_time: Option<Duration>,
+    /// Communities of what the nodes tell their peers, names resolved.
+    pub prefix_advertisements: Vec<PrefixAdvertisement>,
 }
 
 /// The port of BGP (RFC 4271 §8).
@@ -77,7 +88,15 @@ pub const BGP_PORT: u16 = 179;
 
 impl Default for BgpConfiguration {
     fn default() -> Self {
-        Self { as_number: Asn::CALICO_DEFAULT, node_to_node_mesh_enabled: true, listen_port: None }
+        Self {
+            as_number: Asn::CALICO_DEFAULT,
+            node_to_node_mesh_enabled: true,
+            listen_port: None,
+            bind_node_ip: false,
+            node_mesh_password: None,
+            node_mesh_max_restart_time: None,
+            prefix_advertisements: Vec::new(),
+        }
     }
 }
 
@@ -162,6 +181,12 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Its own AS; `None` takes the BGPConfiguration's.
     pub as_number: Option<Asn>,
+    /// `routeReflectorClusterID`: it reflects routes, and is in no mesh.
+    pub cluster_id: Option<BgpIdentifier>,
+    /// Its own port; `None` takes the BGPConfiguration's.
+    pub listen_port: Option<u16>,
+    /// Its own advertisements, in place of the BGPConfiguration's.
+    pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
     /// Where the file says so.
     pub span: Span,
 }
@@ -170,6 +195,11 @@ impl Topology {
     /// The AS of `node`: its own, or the BGPConfiguration's.
     pub fn as_number(&self, node: &Node) -> Asn {
         node.as_number.unwrap_or(self.bgp.as_number)
+    }
+
+    /// The port that `node`'s speaker is configured to listen on, where the file says one: its own, or the BGPConfiguration's.
+    pub fn listen_port(&self, node: &Node) -> Option<u16> {
+        node.listen_port.or(self.bgp.listen_port)
     }
 
     /// The interfaces of the node or router called `name`; the first one's address stands for it where one is wanted.
@@ -218,6 +248,10 @@ impl Router {
 pub struct RouterPeer {
     /// Whom.
     pub who: RouterPeers,
+    /// The key of TCP MD5 signatures.
+    pub password: Option<Password>,
+    /// Hops to the peer at most, 1 on a common link (GTSM).
+    pub ttl_security: Option<u8>,
     /// Where the file says so.
     pub span: Span,
 }
@@ -242,6 +276,53 @@ pub struct BgpPeer {
     pub peer: PeerAddress,
     /// How many times the node's own AS may stand in a path from the peer. For [`PeerAddress::Ip`] only.
     pub num_allowed_local_as_numbers: u32,
+    /// The node's AS on the session. For [`PeerAddress::Ip`] only.
+    pub local_as_number: Option<Asn>,
+    /// `sourceAddress: UseNodeIP`.
+    pub use_node_ip: bool,
+    /// `nextHopMode`, or `Keep` towards external peers for `keepOriginalNextHop`.
+    pub next_hop: PeerNextHop,
+    /// The key of TCP MD5 signatures.
+    pub password: Option<Password>,
+    /// Graceful-restart time, where the file says so.
+    pub max_restart_time: Option<Duration>,
+    /// Time between keepalives, where the file says so.
+    pub keepalive_time: Option<Duration>,
+    /// Hops to the peer at most, 1 on a common link (GTSM).
+    pub ttl_security: Option<u8>,
+    /// The gateway to the peer. For [`PeerAddress::Ip`] only.
+    pub reachable_by: Option<Ipv4Addr>,
+    /// Indices into [`Topology::bgp_filters`], in order.
+    pub filters: Vec<usize>,
+    /// `reversePeering: Auto`: nodes that are named as peers peer in turn.
+    pub reverse: bool,
+    /// Its sessions are not to come up.
+    pub expected_down: bool,
+    /// Where the file says so.
+    pub span: Span,
+}
+
+/// What a BGPPeer does to next hops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerNextHop {
+    /// BGP's default.
+    #[default]
+    Auto,
+    /// `keepOriginalNextHop`: kept towards external peers.
+    KeepExternal,
+    /// `nextHopMode`, towards all.
+    Mode(NextHopMode),
+}
+
+/// A Calico BGPFilter (calico-behaviour 7.8), its IPv4 rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BgpFilter {
+    /// `metadata.name`.
+    pub name: String,
+    /// `exportV4`.
+    pub export: Vec<FilterRule>,
+    /// `importV4`.
+    pub import: Vec<FilterRule>,
     /// Where the file says so.
     pub span: Span,
 }

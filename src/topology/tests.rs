@@ -151,13 +151,19 @@ ip = "10.244.3.4"
 subnet = "10.0.1.0/24"
 mtu = 9000
 "#;
-    let Topology { name, profile, timers, bgp, pools, segments, nodes, routers, bgp_peers, pods } = parsed(text);
-    assert_eq!((routers, bgp_peers), (vec![], vec![]));
+    let Topology { name, profile, timers, bgp, pools, segments, nodes, routers, bgp_peers, bgp_filters, pods } =
+        parsed(text);
+    assert_eq!((routers, bgp_peers, bgp_filters), (vec![], vec![], vec![]));
     assert_eq!(name.as_str(), "two-racks");
     assert_eq!((profile, timers), (Profile::Current, Timers::Calico));
     assert_eq!(
         bgp,
-        BgpConfiguration { as_number: Asn(65546), node_to_node_mesh_enabled: false, listen_port: Some(1790) }
+        BgpConfiguration {
+            as_number: Asn(65546),
+            node_to_node_mesh_enabled: false,
+            listen_port: Some(1790),
+            ..BgpConfiguration::default()
+        }
     );
     let at = |needle: &str| {
         let start = text.find(needle).unwrap();
@@ -214,6 +220,9 @@ mtu = 9000
                 gateway,
                 labels: labels(&[("rack", "rack1"), ("example.org/disk", "ssd")]),
                 as_number: Some(Asn(64513)),
+                cluster_id: None,
+                listen_port: None,
+                prefix_advertisements: None,
                 span: at("\"node1\""),
             },
             Node {
@@ -222,6 +231,9 @@ mtu = 9000
                 gateway,
                 labels: labels(&[]),
                 as_number: None,
+                cluster_id: None,
+                listen_port: None,
+                prefix_advertisements: None,
                 span: at("\"node2\""),
             },
         ]

@@ -41,7 +41,12 @@ impl<'a> Candidate<'a> {
                     peer: peer(*from),
                 })
             }
-            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => None,
+            PathSource::Static(gateway) => {
+                // For whoever asks for its way later.
+                gateway.map(|gateway| next_hops.resolve(gateway));
+                None
+            }
+            PathSource::Direct(_) | PathSource::Kernel(_) => None,
         };
         Self { preference: source.preference(), bgp }
     }

@@ -10,8 +10,9 @@ use rustc_hash::FxBuildHasher;
 
 use super::Clause;
 use crate::bgp::event::PeerId;
+use crate::bgp::next_hop::Resolution;
 use crate::bgp::wire::Attributes;
-use crate::net::{IfName, Route, RouteKind, RouteProtocol};
+use crate::net::{IfName, NextHop, Route, RouteKind, RouteProtocol};
 
 /// A prefix's number in one table, used again once nobody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +36,8 @@ pub(in crate::bgp) enum SourceKey {
 pub(in crate::bgp) enum PathSource {
     /// The network of an address on this interface.
     Direct(IfName),
-    /// A configured blackhole.
-    Static,
+    /// A configured route: a blackhole, or through this gateway.
+    Static(Option<IpAddr>),
     /// A route of the kernel's that somebody else wrote.
     Kernel(Arc<Route>),
     /// An UPDATE.
@@ -48,17 +49,22 @@ impl PathSource {
     pub(in crate::bgp) fn key(&self) -> SourceKey {
         match self {
             Self::Direct(_) => SourceKey::Direct,
-            Self::Static => SourceKey::Static,
+            Self::Static(_) => SourceKey::Static,
             Self::Kernel(_) => SourceKey::Kernel,
             Self::Bgp(peer, _) => SourceKey::Peer(*peer),
         }
+    }
+
+    /// Whether its way is found through other routes.
+    pub(in crate::bgp) fn has_next_hop(&self) -> bool {
+        matches!(self, Self::Bgp(..) | Self::Static(Some(_)))
     }
 
     /// BIRD's preference (calico-behaviour 7.1).
     pub(in crate::bgp) fn preference(&self) -> u32 {
         match self {
             Self::Direct(_) => 240,
-            Self::Static => 200,
+            Self::Static(_) => 200,
             Self::Bgp(..) => 100,
             Self::Kernel(_) => 10,
         }
@@ -68,7 +74,7 @@ impl PathSource {
     pub(in crate::bgp) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Direct(a), Self::Direct(b)) => a == b,
-            (Self::Static, Self::Static) => true,
+            (Self::Static(a), Self::Static(b)) => a == b,
             (Self::Kernel(a), Self::Kernel(b)) => Arc::ptr_eq(a, b),
             (Self::Bgp(p, a), Self::Bgp(q, b)) => p == q && Arc::ptr_eq(a, b),
             _ => false,
@@ -100,9 +106,22 @@ pub(in crate::bgp) struct FibHop {
     pub(in crate::bgp) metric: u32,
     /// Whether the gateway counts as on the link.
     pub(in crate::bgp) onlink: bool,
+    /// Several ways instead of one gateway and interface.
+    pub(in crate::bgp) nexthops: Vec<NextHop>,
 }
 
 impl FibHop {
+    /// Nowhere.
+    pub(in crate::bgp) fn blackhole() -> Self {
+        Self { kind: RouteKind::Blackhole, via: None, dev: None, metric: 0, onlink: false, nexthops: Vec::new() }
+    }
+
+    /// The way that `resolution` found.
+    pub(in crate::bgp) fn through(resolution: &Resolution) -> Self {
+        let Resolution { gateway, dev, .. } = resolution;
+        Self { kind: RouteKind::Unicast, via: Some(*gateway), dev: Some(dev.clone()), ..Self::blackhole() }
+    }
+
     /// The `proto bird` route to `dst` this way.
     pub(in crate::bgp) fn route(&self, dst: IpNet) -> Route {
         Route {
@@ -112,6 +131,7 @@ impl FibHop {
             proto: RouteProtocol::BIRD,
             metric: self.metric,
             onlink: self.onlink,
+            nexthops: self.nexthops.clone(),
             ..Route::unicast(dst)
         }
     }
@@ -284,7 +304,7 @@ mod tests {
     fn an_entry_keeps_its_number_while_a_peer_refers_to_it() {
         let now = Instant::now();
         let mut rib = LocRib::default();
-        let id = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        let id = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
         rib.take_marked();
         rib.hold(id);
         rib.remove(id, SourceKey::Static);
@@ -293,7 +313,7 @@ mod tests {
         assert_eq!(rib.id(&prefix("10.0.0.0/8")), Some(id));
         rib.release(id);
         assert_eq!(rib.id(&prefix("10.0.0.0/8")), None);
-        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static), id);
+        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None)), id);
     }
 
     #[test]
@@ -303,7 +323,7 @@ mod tests {
         let eth = |index| PathSource::Direct(IfName::eth(index));
         let id = rib.insert(now, prefix("10.0.0.0/8"), eth(0));
         rib.insert(now, prefix("10.0.0.0/8"), eth(1));
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
         let keys: Vec<_> = rib.get(id).unwrap().paths.iter().map(|path| path.source.key()).collect();
         assert_eq!(keys, [SourceKey::Direct, SourceKey::Static]);
         assert_eq!(rib.take_marked(), [id]);
@@ -313,9 +333,9 @@ mod tests {
     fn the_same_path_again_asks_for_no_decision() {
         let now = Instant::now();
         let mut rib = LocRib::default();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
         rib.take_marked();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
         assert_eq!(rib.take_marked(), []);
     }
 }

@@ -25,7 +25,7 @@ impl Speaker {
             let learned: Vec<EntryId> = self
                 .rib
                 .iter()
-                .filter(|(_, entry)| entry.paths.iter().any(|path| matches!(path.source, PathSource::Bgp(..))))
+                .filter(|(_, entry)| entry.paths.iter().any(|path| path.source.has_next_hop()))
                 .map(|(id, _)| id)
                 .collect();
             for id in learned {
@@ -72,7 +72,8 @@ impl Speaker {
                 && let Some(hop) = &entry.installed
             {
                 // The way may have changed with the same snapshot: then the decision, made next, writes or removes it.
-                if hop.dev.as_ref().is_none_or(|dev| self.next_hops.has_interface(dev)) {
+                let devices = hop.dev.iter().chain(hop.nexthops.iter().filter_map(|hop| hop.dev.as_ref()));
+                if devices.into_iter().all(|dev| self.next_hops.has_interface(dev)) {
                     missing.push(FibChange::Replace(hop.route(entry.prefix)));
                 }
             }

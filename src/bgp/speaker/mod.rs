@@ -21,8 +21,8 @@ use super::config::SpeakerConfig;
 use super::event::{Action, ConnectionId, Event, FibChange, PeerId};
 use super::next_hop::NextHops;
 use super::peer::{Effects, Output, Peer, rejection};
-use super::rib::{FibHop, LocRib, PathSource};
-use super::session::Identity;
+use super::policy::local_routes;
+use super::rib::{FibHop, LocRib};
 use super::timers::Jitter;
 use super::view::State;
 use super::wire::Interner;
@@ -34,7 +34,7 @@ type FxMap<K, V> = HashMap<K, V, FxBuildHasher>;
 /// One node's BGP, without I/O.
 #[derive(Debug)]
 pub struct Speaker {
-    config: SpeakerConfig,
+    config: Arc<SpeakerConfig>,
     peers: Vec<Peer>,
     by_address: FxMap<IpAddr, Vec<PeerId>>,
     connections: FxMap<ConnectionId, PeerId>,
@@ -47,8 +47,8 @@ pub struct Speaker {
     next_hops: NextHops,
     /// Ways into the kernel in use, each allocated once.
     hops: HashSet<Arc<FibHop>, FxBuildHasher>,
-    /// Peers that are Established, internal and external.
-    up: [Vec<PeerId>; 2],
+    /// Peers that are Established, by [`Reach`](super::policy::Reach).
+    up: [Vec<PeerId>; 3],
     /// Shutdown came: the kernel keeps what it has (BIRD's `persist`, calico-behaviour 3.2).
     ended: bool,
     /// When [`Event::Start`] came.
@@ -58,19 +58,12 @@ pub struct Speaker {
 impl Speaker {
     /// A speaker that does nothing before [`Event::Start`]. The same `seed` and events give the same actions.
     pub fn new(config: SpeakerConfig, seed: u64) -> Self {
+        let config = Arc::new(config);
         let mut by_address: FxMap<IpAddr, Vec<PeerId>> = FxMap::default();
         let mut peers = Vec::with_capacity(config.peers.len());
-        for (index, peer) in config.peers.iter().enumerate() {
-            let id = PeerId(index as u32);
+        for (peer, id) in config.peers.iter().zip((0..).map(PeerId)) {
             by_address.entry(peer.remote).or_default().push(id);
-            let identity = Identity {
-                local_as: config.local_as,
-                local_id: config.router_id,
-                remote_as: peer.remote_as,
-                hold_time: config.timers.hold_time,
-                restart_time: peer.restart_time,
-            };
-            peers.push(Peer::new(id, peer.clone(), identity));
+            peers.push(Peer::new(id, Arc::clone(&config)));
         }
         Self {
             config,
@@ -84,7 +77,7 @@ impl Speaker {
             rib: LocRib::default(),
             next_hops: NextHops::default(),
             hops: HashSet::default(),
-            up: [Vec::new(), Vec::new()],
+            up: Default::default(),
             ended: false,
             started: None,
         }
@@ -110,8 +103,8 @@ impl Speaker {
         match event {
             Event::Start => {
                 self.started = Some(now);
-                for index in 0..self.config.statics.len() {
-                    self.rib.insert(now, self.config.statics[index], PathSource::Static);
+                for (prefix, source) in local_routes(&self.config) {
+                    self.rib.insert(now, prefix, source);
                 }
                 self.every_peer(now, &mut actions, |peer, effects| peer.start(now, effects));
             }
@@ -139,11 +132,9 @@ impl Speaker {
                 });
             }
             Event::Received { connection, bytes } => {
-                let mut interner = std::mem::take(&mut self.interner);
                 self.on_connection(now, connection, &mut actions, |peer, effects| {
-                    peer.received(now, connection, bytes, &mut interner, effects);
+                    peer.received(now, connection, bytes, effects);
                 });
-                self.interner = interner;
             }
             Event::Writable { connection } => {
                 if self.wants_to_send(connection) {
@@ -240,6 +231,7 @@ impl Speaker {
             actions,
             outputs: &mut outputs,
             jitter: &mut self.jitter,
+            interner: &mut self.interner,
             timers: &self.config.timers,
             next_connection: &mut self.next_connection,
         };

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 
 use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
-use crate::bgp::policy;
+use crate::bgp::policy::{self, Reach, SourcePeer};
 use crate::bgp::rib::{Candidate, EntryId, FibHop, PathSource, PeerFacts, SourceKey, decide};
-use crate::bgp::wire::{Attributes, RefreshKind, Update};
+use crate::bgp::wire::{RefreshKind, Update};
 use crate::net::BgpIdentifier;
 
 /// More distinct ways into the kernel than this are looked through for unused ones.
@@ -20,8 +20,7 @@ const HOPS_SWEEP: usize = 1024;
 impl Speaker {
     /// The peer is Established: everything that it may have is queued, End-of-RIB behind it.
     pub(super) fn peer_up(&mut self, id: PeerId) {
-        let external = self.peers[id.0 as usize].is_external();
-        self.up[usize::from(external)].push(id);
+        self.up[Reach::of(self.peers[id.0 as usize].config()) as usize].push(id);
         self.queue_everything(id);
         self.peers[id.0 as usize].adj_rib_out.end_of_rib_due = true;
     }
@@ -47,13 +46,23 @@ impl Speaker {
             self.withdraw(id, &nlri.prefix);
         }
         let Some(attributes) = update.attributes else { return };
-        let looped = self.is_looped(id, &attributes);
+        let config = Arc::clone(&self.config);
+        let peer = &config.peers[id.0 as usize];
+        let looped = policy::is_looped(&config, peer, &attributes);
         for nlri in &update.announced {
-            if looped || !matches!(nlri.prefix, IpNet::V4(_)) {
-                self.withdraw(id, &nlri.prefix);
-                continue;
-            }
-            let entry = self.rib.insert(now, nlri.prefix, PathSource::Bgp(id, Arc::clone(&attributes)));
+            let imported = match looped || !matches!(nlri.prefix, IpNet::V4(_)) {
+                true => None,
+                false => policy::imported(peer, nlri.prefix, &attributes),
+            };
+            let attributes = match imported {
+                None => {
+                    self.withdraw(id, &nlri.prefix);
+                    continue;
+                }
+                Some(None) => Arc::clone(&attributes),
+                Some(Some(changed)) => self.interner.intern(changed),
+            };
+            let entry = self.rib.insert(now, nlri.prefix, PathSource::Bgp(id, attributes));
             self.peers[id.0 as usize].adj_rib_in.insert(entry);
         }
     }
@@ -98,9 +107,9 @@ impl Speaker {
                     let remote = peer.remote().map(|remote| remote.identifier);
                     PeerFacts {
                         external: peer.is_external(),
-                        local_as: self.config.local_as,
+                        local_as: peer.config().local_as,
                         router_id: remote.unwrap_or(BgpIdentifier(Ipv4Addr::UNSPECIFIED)),
-                        address: peer.config.remote,
+                        address: peer.config().remote,
                     }
                 })
             })
@@ -118,12 +127,8 @@ impl Speaker {
     /// Brings the kernel's route in line with the selected path.
     fn install(&mut self, id: EntryId, fib: &mut Vec<FibChange>) {
         let Some(entry) = self.rib.get(id) else { return };
-        let hop = entry.best().and_then(|path| {
-            let resolution = self.next_hops.resolution(&path.source);
-            let has_interface = |dev: &_| self.next_hops.has_interface(dev);
-            let paths = entry.paths.iter().map(|path| &path.source);
-            policy::kernel_hop(&self.config.policy, entry.prefix, &path.source, paths, resolution, has_interface)
-        });
+        let paths = entry.paths.iter().map(|path| (&path.source, path.lost));
+        let hop = policy::kernel_hop(&self.config.policy, entry.prefix, paths, &self.next_hops);
         if hop.as_ref() == entry.installed.as_deref() {
             return;
         }
@@ -170,14 +175,12 @@ impl Speaker {
                 *preferred = if add { *preferred + 1 } else { preferred.saturating_sub(1) };
             }
         }
-        // In a full mesh, hundreds of internal peers have nothing to do with what another internal peer said.
-        let reaches_internal = |source: &Option<PathSource>| match source {
-            Some(PathSource::Bgp(from, _)) => self.peers[from.0 as usize].is_external(),
-            Some(_) => true,
-            None => false,
+        let first = |source: &Option<PathSource>| match source {
+            Some(source) => Reach::first(self.source_peer(source)) as usize,
+            None => Reach::External as usize + 1,
         };
-        let internal = reaches_internal(&old) || reaches_internal(&new);
-        let concerned: Vec<PeerId> = self.up[usize::from(!internal)..].iter().flatten().copied().collect();
+        let first = first(&old).min(first(&new)).min(self.up.len());
+        let concerned: Vec<PeerId> = self.up[first..].iter().flatten().copied().collect();
         for peer in concerned {
             if self.queue(id, peer) {
                 told.insert(peer);
@@ -200,9 +203,10 @@ impl Speaker {
     fn queue(&mut self, id: EntryId, peer: PeerId) -> bool {
         let Some(entry) = self.rib.get(id) else { return false };
         let target = &self.peers[peer.0 as usize];
-        let may_pass = entry.selected.as_ref().is_some_and(|source| {
-            policy::may_pass(source, self.learned_externally(source), peer, target.is_external())
-        });
+        let may_pass = entry
+            .selected
+            .as_ref()
+            .is_some_and(|source| policy::may_pass(self.source_peer(source), peer, target.config()));
         if !may_pass && !target.adj_rib_out.has_sent(id) {
             return false;
         }
@@ -212,12 +216,11 @@ impl Speaker {
         true
     }
 
-    /// For a BGP route, whether its peer is of another AS.
-    pub(super) fn learned_externally(&self, source: &PathSource) -> bool {
-        match source {
-            PathSource::Bgp(peer, _) => self.peers[peer.0 as usize].is_external(),
-            PathSource::Direct(_) | PathSource::Static | PathSource::Kernel(_) => false,
-        }
+    /// For a BGP route, who it came from.
+    pub(super) fn source_peer(&self, source: &PathSource) -> Option<SourcePeer> {
+        let PathSource::Bgp(id, _) = source else { return None };
+        let remote = self.peers[id.0 as usize].remote().map(|remote| remote.identifier);
+        Some(SourcePeer::of(&self.config, *id, remote.unwrap_or(self.config.router_id)))
     }
 
     fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {
@@ -226,10 +229,5 @@ impl Speaker {
         {
             self.rib.remove(entry, SourceKey::Peer(id));
         }
-    }
-
-    fn is_looped(&self, id: PeerId, attributes: &Attributes) -> bool {
-        let peer = &self.peers[id.0 as usize];
-        policy::is_looped(&self.config, &peer.config, attributes)
     }
 }

@@ -96,7 +96,12 @@ impl Speaker {
             bgp: None,
         };
         match &path.source {
-            PathSource::Static => view.blackhole = true,
+            PathSource::Static(None) => view.blackhole = true,
+            PathSource::Static(Some(_)) => {
+                let resolution = self.next_hops.resolution(&path.source);
+                view.gateway = resolution.map(|resolution| resolution.gateway);
+                view.dev = resolution.map(|resolution| resolution.dev.clone());
+            }
             PathSource::Direct(dev) => {
                 view.source = RouteSource::Direct;
                 view.protocol = "direct1".to_owned();
@@ -110,7 +115,7 @@ impl Speaker {
                 view.dev = route.dev.clone();
             }
             PathSource::Bgp(peer, attributes) => {
-                let config = &self.peers[peer.0 as usize].config;
+                let config = self.peers[peer.0 as usize].config();
                 let resolution = self.next_hops.resolution(&path.source);
                 view.source = RouteSource::Bgp;
                 view.protocol = config.name.clone();
@@ -131,16 +136,16 @@ fn session_view(now: Instant, peer: &Peer) -> SessionView {
         let deadline = session.and_then(|session| session.timers.deadline(timer))?;
         Some((millis(total), millis(deadline.saturating_duration_since(now))))
     };
-    let local: Option<IpAddr> = session.and_then(|session| session.local).or(peer.config.local);
+    let local: Option<IpAddr> = session.and_then(|session| session.local).or(peer.config().local);
     SessionView {
-        name: peer.config.name.clone(),
-        remote: peer.config.remote,
+        name: peer.config().name.clone(),
+        remote: peer.config().remote,
         local,
         remote_as: peer.identity.remote_as,
         local_as: peer.identity.local_as,
         remote_id: remote.map(|remote| remote.identifier),
         state: peer.state(),
-        passive: peer.config.passive,
+        passive: peer.config().passive,
         disabled: peer.is_disabled(),
         since_ms: peer.since().map_or(0, |since| millis(now.saturating_duration_since(since))),
         hold: remote.and_then(|remote| left(Timer::Hold, remote.hold_time)),

@@ -1,5 +1,6 @@
 //! What a connection has to send, encoded when it can be sent.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -26,8 +27,9 @@ impl Speaker {
         let Some(session) = peer.transmit_control(connection, out) else { return false };
         let established = session.state == State::Established;
         let (context, local) = (session.context, session.local);
-        if established && let Some(local) = local.or(peer.config.local) {
-            let target = ExportPeer::new(id, &self.config, &peer.config, local);
+        if established && let Some(local) = local.or(peer.config().local) {
+            let config = Arc::clone(&self.config);
+            let target = ExportPeer { id, config: &config.peers[id.0 as usize], local };
             let before = self.peers[id.0 as usize].counts.updates_sent;
             while out.len() - start < limit && self.transmit_round(&target, &context, out) {}
             if self.peers[id.0 as usize].counts.updates_sent != before
@@ -54,7 +56,7 @@ impl Speaker {
     }
 
     /// One round: a marker, or the UPDATEs of up to [`ROUND`] prefixes. False once nothing waits.
-    fn transmit_round(&mut self, target: &ExportPeer, context: &Context, out: &mut BytesMut) -> bool {
+    fn transmit_round(&mut self, target: &ExportPeer<'_>, context: &Context, out: &mut BytesMut) -> bool {
         let family = Family::Ipv4Unicast;
         let peer = &mut self.peers[target.id.0 as usize];
         if std::mem::take(&mut peer.adj_rib_out.refresh_begin_due) {
@@ -82,18 +84,19 @@ impl Speaker {
     }
 
     /// Works out what each entry means for the peer now, and packs what shares its attributes.
-    fn transmit_routes(&mut self, target: &ExportPeer, context: &Context, batch: &[EntryId], out: &mut BytesMut) {
+    fn transmit_routes(&mut self, target: &ExportPeer<'_>, context: &Context, batch: &[EntryId], out: &mut BytesMut) {
         let mut withdrawn: Vec<Nlri> = Vec::new();
         let mut groups: Vec<Group> = Vec::new();
         let mut group_of: HashMap<AttributeKey, usize, FxBuildHasher> = HashMap::default();
         for &id in batch {
             match self.exported(id, target) {
                 Some((key, nlri)) => {
-                    let index = *group_of.entry(key).or_insert(groups.len());
+                    let index = *group_of.entry_ref(&key).or_insert(groups.len());
                     if index == groups.len()
                         && let Some(source) = self.rib.get(id).and_then(|entry| entry.selected.as_ref())
                     {
-                        let attributes = policy::exported_attributes(&self.config.policy, source, target);
+                        let (from, changes) = (self.source_peer(source), key.changes());
+                        let attributes = policy::exported_attributes(&self.config, source, from, changes, target);
                         groups.push(Group { attributes, entries: Vec::new(), nlri: Vec::new() });
                     }
                     groups[index].entries.push(id);
@@ -147,17 +150,13 @@ impl Speaker {
     }
 
     /// What the peer is to be told of an entry, if anything.
-    fn exported(&self, id: EntryId, target: &ExportPeer) -> Option<(AttributeKey, Nlri)> {
+    fn exported(&self, id: EntryId, target: &ExportPeer<'_>) -> Option<(AttributeKey, Nlri)> {
         let entry = self.rib.get(id)?;
         let source = entry.selected.as_ref()?;
-        let route = ExportRoute {
-            prefix: entry.prefix,
-            source,
-            learned_externally: self.learned_externally(source),
-            dev: self.next_hops.device(source),
-        };
-        policy::exports(&self.config.policy, &route, target)
-            .then(|| (AttributeKey::of(source), Nlri::from(entry.prefix)))
+        let from = self.source_peer(source);
+        let route = ExportRoute { prefix: entry.prefix, source, from, dev: self.next_hops.device(source) };
+        let changes = policy::export(&self.config.policy, &route, target)?;
+        Some((AttributeKey::of(source, changes), Nlri::from(entry.prefix)))
     }
 }
 

@@ -14,11 +14,9 @@ use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::config::{
-    ExportPolicy, KernelRule, NextHopMode, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig,
-};
+use super::config::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use super::event::KernelSnapshot;
-use crate::net::{Asn, BgpIdentifier, IfName};
+use crate::net::{Asn, BgpIdentifier, IfName, NextHopMode};
 
 /// The origin of virtual time.
 #[expect(clippy::disallowed_methods, reason = "virtual time needs an origin, whichever")]
@@ -38,7 +36,7 @@ fn calico_timers() -> TimerConfig {
 }
 
 /// Dial at once.
-fn fast_timers() -> TimerConfig {
+pub(super) fn fast_timers() -> TimerConfig {
     TimerConfig {
         connect_delay: Duration::ZERO,
         connect_retry: Duration::from_millis(50),
@@ -50,13 +48,13 @@ fn fast_timers() -> TimerConfig {
 
 /// What the tests know of a node.
 #[derive(Clone, Debug)]
-struct TestNode {
+pub(super) struct TestNode {
     address: Ipv4Addr,
     asn: Asn,
     blocks: Vec<Ipv4Net>,
 }
 
-fn node(address: &str, asn: u32, blocks: &[&str]) -> TestNode {
+pub(super) fn node(address: &str, asn: u32, blocks: &[&str]) -> TestNode {
     TestNode {
         address: address.parse().unwrap(),
         asn: Asn(asn),
@@ -65,7 +63,7 @@ fn node(address: &str, asn: u32, blocks: &[&str]) -> TestNode {
 }
 
 /// `local`'s speaker with a session to each of `others`, passive as Calico's mesh has it where `mesh`.
-fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, mesh: bool) -> SpeakerConfig {
+pub(super) fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, mesh: bool) -> SpeakerConfig {
     let peers = others
         .iter()
         .filter(|other| other.address != local.address)
@@ -74,11 +72,19 @@ fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, me
             remote: IpAddr::V4(other.address),
             remote_port: 179,
             remote_as: other.asn,
+            local_as: local.asn,
             local: Some(IpAddr::V4(local.address)),
             passive: mesh && other.address.to_string() > local.address.to_string(),
             restart_time: Duration::from_secs(120),
             next_hop: NextHopMode::Auto,
             allowed_local_as: 0,
+            rr_client: false,
+            keepalive_time: None,
+            ttl_security: None,
+            password: None,
+            expected_down: false,
+            import_filters: Vec::new(),
+            export_filters: Vec::new(),
         })
         .collect();
     SpeakerConfig {
@@ -86,7 +92,10 @@ fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, me
         local_as: local.asn,
         router_id: BgpIdentifier(local.address),
         listen_port: 179,
+        listen_address: None,
         timers,
+        reachable_by: Vec::new(),
+        cluster_id: None,
         statics: local.blocks.iter().copied().map(IpNet::V4).collect(),
         peers,
         policy: PolicyConfig {
@@ -98,6 +107,8 @@ fn speaker_config(local: &TestNode, others: &[TestNode], timers: TimerConfig, me
             }],
             normal_priority: None,
             export: ExportPolicy::Calico,
+            advertisements: Vec::new(),
+            merge_paths: false,
         },
     }
 }

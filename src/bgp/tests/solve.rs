@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use super::simulation::Simulation;
 use super::{TestNode, fast_timers, kernel, node, speaker_config};
-use crate::bgp::config::{ExportPolicy, NextHopMode, SpeakerConfig};
+use crate::bgp::config::{ExportPolicy, SpeakerConfig};
 use crate::bgp::event::{KernelSnapshot, PeerId};
 use crate::bgp::solve::{End, Held, Session, Site, Solution, solve};
+use crate::net::NextHopMode;
 
 /// Speakers on one link, each pair of `sessions` peering.
 struct Net {

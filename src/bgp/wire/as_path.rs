@@ -33,6 +33,14 @@ impl AsPath {
         }
     }
 
+    /// Whether the path begins with `numbers`, in one sequence.
+    pub fn starts_with(&self, numbers: &[Asn]) -> bool {
+        match self.0.first() {
+            Some(AsSegment::Sequence(sequence)) => sequence.starts_with(numbers),
+            _ => numbers.is_empty(),
+        }
+    }
+
     /// The neighbouring AS: the first number, if a sequence comes first.
     pub fn first(&self) -> Option<Asn> {
         match self.0.first() {

@@ -3,6 +3,8 @@
 //! Each part works on whatever the others found sound, so that one fault does not hide another; a [`Topology`] comes out only
 //! where there was none. Raw structs are destructured without `..`: a new field must be handled before this compiles.
 
+mod bgp;
+mod filters;
 mod names;
 mod nodes;
 mod peers;
@@ -15,21 +17,33 @@ mod selectors;
 use std::collections::BTreeMap;
 
 use super::error::Faults;
-use super::model::{BgpConfiguration, Topology};
-use super::raw::{At, RawAsNumber, RawBgpConfiguration, RawTopology};
+use super::model::Topology;
+use super::raw::{At, RawAsNumber, RawTopology};
 use super::shape::Holes;
 use crate::net::{Asn, LabName};
 use names::Names;
 
 /// Resolves `raw`; `stem` names the lab where the file does not. `None` only where `faults` has something.
 pub(super) fn resolve(raw: RawTopology, holes: &Holes, stem: &str, faults: &mut Faults<'_>) -> Option<Topology> {
-    let RawTopology { name, mode, profile, timers, node, pod, router, segment, bgp_configuration, bgp_peer, ip_pool } =
-        raw;
+    let RawTopology {
+        name,
+        mode,
+        profile,
+        timers,
+        node,
+        pod,
+        router,
+        segment,
+        bgp_configuration,
+        bgp_peer,
+        bgp_filter,
+        ip_pool,
+    } = raw;
     let name = match (name, holes.lost("name")) {
         (None, true) => None,
         (name, _) => lab_name(name, stem, faults),
     };
-    let bgp = bgp_configuration.map(|raw| bgp_configuration_of(raw, faults)).unwrap_or_default();
+    let bgp = bgp_configuration.map(|raw| bgp::configuration(raw, faults)).unwrap_or_default();
     let mut names = Names::new(name.clone());
     let mut nodes = nodes::expand(node, holes, &mut names, faults);
     let routers = routers::resolve(router, holes, &mut nodes, &mut names, faults);
@@ -39,7 +53,9 @@ pub(super) fn resolve(raw: RawTopology, holes: &Holes, stem: &str, faults: &mut 
     pools::check_interfaces(&pools, &nodes.list, &routers.list, faults);
     let pods = pods::resolve(pod, &nodes, &pools, &mut names, faults);
     pools::check_capacity(&pools, &nodes.list, &pods, faults);
-    let bgp_peers = peers::resolve(bgp_peer, &nodes, &routers, bgp.as_number, faults);
+    let bgp_filters = filters::resolve(bgp_filter, faults);
+    let context = peers::Context { nodes: &nodes, routers: &routers, filters: &bgp_filters, default_as: bgp.as_number };
+    let bgp_peers = peers::resolve(bgp_peer, &context, holes, faults);
 
     if !faults.is_empty() {
         return None;
@@ -55,6 +71,7 @@ pub(super) fn resolve(raw: RawTopology, holes: &Holes, stem: &str, faults: &mut 
         nodes,
         routers,
         bgp_peers,
+        bgp_filters,
         pods,
     })
 }
@@ -79,17 +96,6 @@ fn lab_name(name: Option<At<String>>, stem: &str, faults: &mut Faults<'_>) -> Op
             }
             None
         }
-    }
-}
-
-fn bgp_configuration_of(raw: RawBgpConfiguration, faults: &mut Faults<'_>) -> BgpConfiguration {
-    let RawBgpConfiguration { as_number: asn, node_to_node_mesh_enabled, listen_port } = raw;
-    let default = BgpConfiguration::default();
-    BgpConfiguration {
-        as_number: asn.and_then(|asn| as_number(&asn, faults)).unwrap_or(default.as_number),
-        node_to_node_mesh_enabled: node_to_node_mesh_enabled.map_or(default.node_to_node_mesh_enabled, At::into_inner),
-        // `shape` keeps it between 1 and 65535.
-        listen_port: listen_port.and_then(|port| u16::try_from(*port).ok()),
     }
 }
 

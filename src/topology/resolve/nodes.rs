@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::bgp;
 use super::names::Names;
-use crate::net::Asn;
+use crate::net::{Asn, BgpIdentifier, PrefixAdvertisement};
 use crate::topology::error::Faults;
 use crate::topology::model::Span;
 use crate::topology::raw::{At, MAX_COUNT, RawNode};
@@ -58,6 +59,9 @@ pub(super) struct DraftNode {
     pub(super) gateway: Option<Located<Ipv4Addr>>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) as_number: Option<Asn>,
+    pub(super) cluster_id: Option<BgpIdentifier>,
+    pub(super) listen_port: Option<u16>,
+    pub(super) prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
     pub(super) pods: usize,
     /// Where `pods` is said, else as `span`.
     pub(super) pods_span: Span,
@@ -115,7 +119,19 @@ pub(super) fn expand(raw: Vec<At<RawNode>>, holes: &Holes, names: &mut Names, fa
 
 /// The nodes of one `[[node]]`; none if its name or count makes no sense.
 fn drafts(raw: RawNode, incomplete: bool, nodes: &mut Nodes, faults: &mut Faults<'_>) -> Vec<DraftNode> {
-    let RawNode { name, count, address, addresses, gateway, labels, as_number, pods } = raw;
+    let RawNode {
+        name,
+        count,
+        address,
+        addresses,
+        gateway,
+        labels,
+        as_number,
+        route_reflector_cluster_id,
+        listen_port,
+        prefix_advertisements,
+        pods,
+    } = raw;
     let span = name.span();
     let template = name.contains("{}");
     let total = match &count {
@@ -173,6 +189,11 @@ fn drafts(raw: RawNode, incomplete: bool, nodes: &mut Nodes, faults: &mut Faults
     });
     let labels = super::labels(labels, faults);
     let as_number = as_number.and_then(|asn| super::as_number(&asn, faults));
+    let cluster_id = route_reflector_cluster_id
+        .and_then(|text| plain_address(&text, "routeReflectorClusterID", faults))
+        .map(BgpIdentifier);
+    let listen_port = bgp::port(listen_port);
+    let advertisements = bgp::advertisements(prefix_advertisements, &BTreeMap::new(), faults);
     let pods_span = pods.as_ref().map_or_else(|| span.clone(), At::span);
     // `shape` keeps it between 0 and MAX_COUNT.
     let pods = pods.map_or(0, |pods| usize::try_from(*pods).unwrap_or(0));
@@ -191,6 +212,9 @@ fn drafts(raw: RawNode, incomplete: bool, nodes: &mut Nodes, faults: &mut Faults
             gateway: gateway.clone(),
             labels: labels.clone(),
             as_number,
+            cluster_id,
+            listen_port,
+            prefix_advertisements: advertisements.clone(),
             pods,
             pods_span: pods_span.clone(),
             span: span.clone(),

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::bgp;
 use super::names::Names;
 use super::nodes::{Located, Nodes, interface_address, plain_address};
 use super::segments::network;
@@ -116,7 +117,10 @@ fn router_peer(
     faults: &mut Faults<'_>,
 ) -> Option<RouterPeer> {
     let span = raw.span();
-    let RawRouterPeer { ip, as_number, nodes } = raw.into_inner();
+    let RawRouterPeer { ip, as_number, nodes, password, password_file, ttl_security } = raw.into_inner();
+    let password = bgp::password(password, password_file, faults);
+    // `shape` keeps it between 1 and 255.
+    let ttl_security = ttl_security.and_then(|hops| u8::try_from(*hops).ok());
     let who = match (ip, as_number, nodes) {
         (Some(ip), Some(asn), None) => {
             let asn = super::as_number(&asn, faults);
@@ -136,7 +140,7 @@ fn router_peer(
             return None;
         }
     };
-    Some(RouterPeer { who, span })
+    Some(RouterPeer { who, password, ttl_security, span })
 }
 
 /// `0.0.0.0/0 via 10.0.12.2`, with the gateway on one of the router's segments.
@@ -174,7 +178,7 @@ pub(super) fn check_addresses(routers: &Routers, nodes: &Nodes, faults: &mut Fau
         return;
     }
     for router in &routers.list {
-        for RouterPeer { who, span } in &router.peers {
+        for RouterPeer { who, span, .. } in &router.peers {
             if let RouterPeers::Address(address, _) = who
                 && nodes.owners.of(*address).is_none()
             {

@@ -278,12 +278,34 @@ impl Segments {
         let nodes = nodes
             .into_iter()
             .filter_map(|draft| {
-                let DraftNode { name, addresses, gateway, labels, as_number, pods: _, pods_span: _, span } = draft;
+                let DraftNode {
+                    name,
+                    addresses,
+                    gateway,
+                    labels,
+                    as_number,
+                    cluster_id,
+                    listen_port,
+                    prefix_advertisements,
+                    pods: _,
+                    pods_span: _,
+                    span,
+                } = draft;
                 let interfaces = self.interfaces(&addresses);
                 let segment = &self.list[interfaces.first()?.segment.0];
                 let router = segment.routers.first().map(|(address, _)| *address);
                 let gateway = gateway.map(|gateway| gateway.value).or(router).or(segment.gateway)?;
-                Some(Node { name, interfaces, gateway, labels, as_number, span })
+                Some(Node {
+                    name,
+                    interfaces,
+                    gateway,
+                    labels,
+                    as_number,
+                    cluster_id,
+                    listen_port,
+                    prefix_advertisements,
+                    span,
+                })
             })
             .collect();
         let routers = routers

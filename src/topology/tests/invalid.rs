@@ -52,17 +52,16 @@ fn what_is_not_toml_is_pointed_at() {
 
 #[test]
 fn a_wrong_key_type_or_choice_says_what_to_write() {
-    let top = "the top level takes `BGPConfiguration`, `BGPPeer`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `router`, `segment`, `timers`";
+    let top = "the top level takes `BGPConfiguration`, `BGPFilter`, `BGPPeer`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `router`, `segment`, `timers`";
     for (marked, code, help) in [
         (format!("«nmae» = \"x\"\n{NODE}"), "unknown-key", "did you mean `name`?"),
         (format!("«colour» = \"x\"\n{NODE}"), "unknown-key", top),
-        (format!("{NODE}[[«BGPFilter»]]\nname = \"f\"\n"), "not-built-yet", &format!("remove it; {top}")),
+        (format!("«resources» = [\"calico.yaml\"]\n{NODE}"), "not-built-yet", &format!("remove it; {top}")),
         (format!("{NODE}«adress» = \"10.0.0.1/24\"\n"), "unknown-key", "did you mean `address`?"),
         (
-            format!("{NODE}«listenPort» = 180\n"),
+            format!("{NODE}[BGPConfiguration]\n«serviceClusterIPs» = []\n"),
             "not-built-yet",
-            "remove it; a `[[node]]` takes `address`, `addresses`, `asNumber`, `count`, `gateway`, \
-             `labels`, `name`, `pods`",
+            "remove it; `[BGPConfiguration]` takes `asNumber`, `bindMode`, `communities`, `listenPort`, `nodeMeshMaxRestartTime`, `nodeMeshPassword`, `nodeMeshPasswordFile`, `nodeToNodeMeshEnabled`, `prefixAdvertisements`",
         ),
         (format!("{NODE}[BGPConfiguration]\n«asnumber» = 64512\n"), "unknown-key", "did you mean `asNumber`?"),
         (format!("{NODE}[[pod]]\nname = \"p\"\n«nod» = \"n1\"\n"), "unknown-key", "did you mean `node`?"),
@@ -430,7 +429,7 @@ ip = «"10.1.2.3"»
         &[
             (
                 "unknown-key",
-                "the top level takes `BGPConfiguration`, `BGPPeer`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `router`, `segment`, `timers`",
+                "the top level takes `BGPConfiguration`, `BGPFilter`, `BGPPeer`, `IPPool`, `mode`, `name`, `node`, `pod`, `profile`, `router`, `segment`, `timers`",
             ),
             ("unknown-value", "did you mean `\"classic\"`? `profile` takes `\"classic\"`, `\"current\"`"),
             ("unknown-key", "did you mean `gateway`?"),

@@ -3,6 +3,8 @@
 //! The doc comments of the fields become the descriptions of the JSON schema, and the schema is what `shape` checks a file
 //! against: key, type, range and choice are said once, here. No flattening and no untagged enums, for they lose spans.
 
+mod bgp;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -16,6 +18,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::model::{EncapMode, Profile, Span, Timers};
+
+pub(super) use bgp::*;
 
 /// Most nodes that one `count` makes, and most nodes or pods of a lab: what one host can hold at best.
 pub(super) const MAX_COUNT: usize = 10_000;
@@ -109,6 +113,9 @@ pub(super) struct RawTopology {
     /// Calico's BGP peers.
     #[serde(default, rename = "BGPPeer")]
     pub(super) bgp_peer: Vec<At<RawBgpPeer>>,
+    /// Calico's BGP filters.
+    #[serde(default, rename = "BGPFilter")]
+    pub(super) bgp_filter: Vec<At<RawBgpFilter>>,
     /// Calico's IP pools.
     #[serde(default, rename = "IPPool")]
     pub(super) ip_pool: Vec<At<RawIpPool>>,
@@ -161,6 +168,17 @@ pub(super) struct RawNode {
     #[serde(rename = "asNumber")]
     #[schemars(example = 64513)]
     pub(super) as_number: Option<At<RawAsNumber>>,
+    /// Makes the node a route reflector of this cluster: it leaves the mesh.
+    #[serde(rename = "routeReflectorClusterID")]
+    #[schemars(example = &"1.0.0.1")]
+    pub(super) route_reflector_cluster_id: Option<At<String>>,
+    /// TCP port of its speaker (Calico's per-node BGPConfiguration); the BGPConfiguration's unless said.
+    #[serde(rename = "listenPort")]
+    #[schemars(range(min = 1, max = 65535), example = 1790)]
+    pub(super) listen_port: Option<At<i64>>,
+    /// Communities of what it tells its peers; replaces the BGPConfiguration's. Values only, no names.
+    #[serde(default, rename = "prefixAdvertisements")]
+    pub(super) prefix_advertisements: Option<At<Vec<At<RawPrefixAdvertisement>>>>,
     /// How many pods to make: `<node>-pod1`, `<node>-pod2`, ….
     #[schemars(range(min = 0, max = 10_000), example = 2)]
     pub(super) pods: Option<At<i64>>,
@@ -227,38 +245,17 @@ pub(super) struct RawRouterPeer {
     /// Every node that this selects, each with its own AS number.
     #[schemars(example = &"rack == 'rack1'")]
     pub(super) nodes: Option<At<String>>,
-}
-
-/// A Calico BGPPeer.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawBgpPeer {
-    /// The name.
-    #[schemars(example = &"rack1-tor")]
-    pub(super) name: At<String>,
-    /// The one node that peers. Excludes nodeSelector; every node peers where there is neither.
-    #[schemars(example = &"node1")]
-    pub(super) node: Option<At<String>>,
-    /// The nodes that peer.
-    #[serde(rename = "nodeSelector")]
-    #[schemars(example = &"rack == 'rack1'")]
-    pub(super) node_selector: Option<At<String>>,
-    /// The peer's address, with its port or not.
-    #[serde(rename = "peerIP")]
-    #[schemars(example = &"10.0.1.1")]
-    pub(super) peer_ip: Option<At<String>>,
-    /// The nodes that are the peers. Excludes peerIP and asNumber.
-    #[serde(rename = "peerSelector")]
-    #[schemars(example = &"route-reflector == 'true'")]
-    pub(super) peer_selector: Option<At<String>>,
-    /// The peer's AS number; the BGPConfiguration's unless said.
-    #[serde(rename = "asNumber")]
-    #[schemars(example = 65001)]
-    pub(super) as_number: Option<At<RawAsNumber>>,
-    /// How many times the node's own AS may stand in the path of a route from the peer; 0 unless said.
-    #[serde(rename = "numAllowedLocalASNumbers")]
-    #[schemars(range(min = 0, max = 255), example = 1)]
-    pub(super) num_allowed_local_as_numbers: Option<At<i64>>,
+    /// The key of TCP MD5 signatures.
+    #[schemars(example = &"secret")]
+    pub(super) password: Option<At<String>>,
+    /// A file whose first line is the key, relative to this one.
+    #[serde(rename = "passwordFile")]
+    #[schemars(example = &"tor.key")]
+    pub(super) password_file: Option<At<String>>,
+    /// Hops to the peer at most, 1 on a common link (GTSM).
+    #[serde(rename = "ttlSecurity")]
+    #[schemars(range(min = 1, max = 255), example = 1)]
+    pub(super) ttl_security: Option<At<i64>>,
 }
 
 /// Properties of an L2 segment.
@@ -271,24 +268,6 @@ pub(super) struct RawSegment {
     /// MTU in bytes; 1500 unless said. 576 is what every IPv4 host must be able to receive (RFC 791 §3.1).
     #[schemars(range(min = 576, max = 65535), example = 1500)]
     pub(super) mtu: Option<At<i64>>,
-}
-
-/// Calico's `default` BGPConfiguration.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawBgpConfiguration {
-    /// AS number of every node that names none; 64512 unless said.
-    #[serde(rename = "asNumber")]
-    #[schemars(example = 64512)]
-    pub(super) as_number: Option<At<RawAsNumber>>,
-    /// Whether every node peers with every other; true unless said.
-    #[serde(rename = "nodeToNodeMeshEnabled")]
-    #[schemars(example = true)]
-    pub(super) node_to_node_mesh_enabled: Option<At<bool>>,
-    /// TCP port of the speakers; 179 unless said.
-    #[serde(rename = "listenPort")]
-    #[schemars(range(min = 1, max = 65535), example = 179)]
-    pub(super) listen_port: Option<At<i64>>,
 }
 
 /// A Calico IP pool.
