@@ -17,7 +17,7 @@
 #![expect(clippy::disallowed_methods, reason = "runs the program and reads files")]
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,23 @@ fn main() -> ExitCode {
         let name = format!("golden::{}", path.file_name().unwrap_or_default().to_string_lossy());
         trials.push(Trial::test(name, move || golden(&path)));
     }
+    trials.push(Trial::test("a_table_on_a_terminal_that_tells_no_columns_is_as_wide_as_its_text", no_columns));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A new pseudo-terminal has no columns, as a serial console has none.
+fn no_columns() -> Result<(), Failed> {
+    let pty = nix::pty::openpty(None, None)?;
+    // The program's is the only other end that is left: when it ends, so does reading.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lab")).arg("doctor").stdout(pty.slave).spawn()?;
+    let mut written = Vec::new();
+    let _ = fs::File::from(pty.master).read_to_end(&mut written);
+    child.wait()?;
+    let written = String::from_utf8(written)?;
+    match written.contains("network namespaces") {
+        true => Ok(()),
+        false => Err(written.into()),
+    }
 }
 
 /// Compares, or rewrites, the transcript `stem`.console.

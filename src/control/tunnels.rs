@@ -42,7 +42,13 @@ impl Tunnels {
             }
         }
         let configured = Arc::clone(plan);
-        tokio::task::spawn_blocking(move || fabric::configure_tunl0(&NetlinkKernel, &configured)).await??;
+        let configure = move || {
+            if provider == Provider::Kernel {
+                fabric::add_tunl0(&NetlinkKernel, &configured)?;
+            }
+            fabric::configure_tunl0(&NetlinkKernel, &configured)
+        };
+        tokio::task::spawn_blocking(configure).await??;
         Ok(Self { provider: Some(provider), served })
     }
 

@@ -139,7 +139,7 @@ fn link_work(plan: &Plan) -> Result<Vec<Work>, FabricError> {
                 LinkKindPlan::Bridge => changes.push(Change::AddBridge(new_link(link))),
                 // Made with the configuration: it needs its parent to be there.
                 LinkKindPlan::Vxlan { .. } => {}
-                // The kernel's or the provider's: see `configure_tunl0`.
+                // The kernel's or the daemon's: see `add_tunl0`.
                 LinkKindPlan::Tunl0 => {}
                 LinkKindPlan::Veth { peer_netns, peer } => {
                     let other = ends.get(&(peer_netns, peer)).filter(|(_, _, other)| {
@@ -199,8 +199,21 @@ fn configuration_work(plan: &NetnsPlan) -> Work {
     Work { netns: plan.netns.clone(), changes }
 }
 
+/// Makes every planned `tunl0` that the kernel's `ipip` has not made. Most often it has, at the namespace's birth; with the
+/// sysctl `net.core.fb_tunnels_only_for_init_net` it does so for the host alone, or not at all.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn add_tunl0(kernel: &dyn Kernel, plan: &Plan) -> Result<(), FabricError> {
+    let work = plan.namespaces.iter().filter_map(|netns| {
+        let link = new_link(tunl0(netns)?);
+        Some(Work { netns: netns.netns.clone(), changes: vec![Change::AddIpip(link)] })
+    });
+    kernel.configure(&work.collect::<Vec<_>>())
+}
+
 /// Gives every planned `tunl0` its MTU, its address and its routes, and brings it up. The device is there before: the
-/// kernel's from the namespace's birth, a TUN device since its provider made it.
+/// kernel's, or a TUN device since its provider made it.
 ///
 /// # Errors
 /// There is no such device, or the kernel refuses a change.

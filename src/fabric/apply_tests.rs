@@ -179,6 +179,27 @@ fn a_veth_whose_other_end_does_not_name_it_is_refused_before_anything_is_built()
 }
 
 #[test]
+fn the_kernels_tunl0_is_made_where_the_namespace_was_born_without_one() {
+    let mut plan = plan();
+    let tunl0 = LinkPlan { kind: LinkKindPlan::Tunl0, mtu: 1480, ..veth("tunl0", "x", "x") };
+    plan.namespaces.iter_mut().filter(|netns| netns.role == Role::Node).for_each(|node| node.links.push(tunl0.clone()));
+    let kernel = FakeKernel::default();
+    build(&kernel, &plan, &|_| {}).unwrap();
+    assert!(configure_tunl0(&kernel, &plan).is_err());
+    add_tunl0(&kernel, &plan).unwrap();
+    // One that is there is as good.
+    add_tunl0(&kernel, &plan).unwrap();
+    configure_tunl0(&kernel, &plan).unwrap();
+    let with_tunl0: Vec<_> =
+        kernel.contents().into_iter().filter(|(_, found)| found.links.contains_key("tunl0")).collect();
+    assert_eq!(with_tunl0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["hyg-node"]);
+    assert_eq!(
+        with_tunl0[0].1.changes[with_tunl0[0].1.changes.len() - 2..],
+        ["set link tunl0 mtu 1480", "set link tunl0 up"]
+    );
+}
+
+#[test]
 fn progress_reaches_the_total_of_every_stage() {
     let seen = RefCell::new(Vec::new());
     build(&FakeKernel::default(), &plan(), &|progress| seen.borrow_mut().push(progress)).unwrap();

@@ -154,6 +154,12 @@ impl State {
     fn change(&mut self, netns: &NetnsName, change: &Change) -> Result<(), Errno> {
         match change {
             Change::AddBridge(link) | Change::AddVxlan { link, .. } => return self.add_link(netns, link, None),
+            Change::AddIpip(link) => {
+                return self.add_link(netns, link, None).or_else(|errno| match errno {
+                    Errno::EEXIST => Ok(()),
+                    errno => Err(errno),
+                });
+            }
             Change::AddVeth { link, peer_netns, peer } => {
                 self.add_link(netns, link, Some((peer_netns.clone(), peer.name.clone())))?;
                 let other_end = self.add_link(peer_netns, peer, Some((netns.clone(), link.name.clone())));

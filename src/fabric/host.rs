@@ -111,7 +111,7 @@ fn open_files() -> Finding {
     finding("open files, hard limit", Standing::Limited, outcome, "ulimit -Hn 1048576")
 }
 
-/// Whether this kernel has its `ipip` at hand, so that every new namespace has a tunl0 of it.
+/// Whether this kernel has its `ipip` at hand, so that a namespace can have a tunl0 of it.
 pub fn ipip_is_loaded() -> bool {
     Path::new("/sys/module/ipip").exists()
 }

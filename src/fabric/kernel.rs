@@ -84,6 +84,8 @@ pub enum Change {
         /// The interface that they leave by.
         parent: IfName,
     },
+    /// Make the kernel's IP-in-IP device that takes any packet; one of that name that is there already is as good.
+    AddIpip(NewLink),
     /// Make `dev` a port of the bridge `master`.
     SetMaster {
         /// The port.
@@ -164,6 +166,7 @@ impl fmt::Display for Change {
                 write!(f, "add veth {} with peer {} in netns {peer_netns}", link.name, peer.name)
             }
             Self::AddVxlan { link, vni, parent, .. } => write!(f, "add vxlan {} id {vni} dev {parent}", link.name),
+            Self::AddIpip(link) => write!(f, "add ipip {}", link.name),
             Self::SetMaster { dev, master } => write!(f, "set link {dev} master {master}"),
             Self::SetLink { dev, up } => write!(f, "set link {dev} {}", if *up { "up" } else { "down" }),
             Self::SetMtu { dev, mtu } => write!(f, "set link {dev} mtu {mtu}"),

@@ -25,7 +25,7 @@ pub mod tun;
 mod pidfd;
 mod tcp_options;
 
-pub use apply::{Progress, Stage, build, configure_tunl0};
+pub use apply::{Progress, Stage, add_tunl0, build, configure_tunl0};
 pub use error::{FabricError, KernelReason};
 pub use fault::{restore_link, set_link};
 pub use kernel::{Change, FoundNetns, Kernel, Mark};

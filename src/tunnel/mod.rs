@@ -25,7 +25,7 @@ pub use tunl0::{Config, Failure, TUNL0, Tunl0};
 /// Who provides `tunl0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
-    /// The kernel's `ipip`: every namespace has its device.
+    /// The kernel's `ipip`.
     Kernel,
     /// [`Tunl0`].
     User,

@@ -39,5 +39,9 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     table.set_header(header);
+    // A serial console says that it has no columns, and means that it does not know.
+    if table.width() == Some(0) {
+        table.force_no_tty();
+    }
     table
 }

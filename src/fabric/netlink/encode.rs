@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage,
+    BridgeStpState, InfoBridge, InfoData, InfoIpTunnel, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -18,7 +18,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
     RouteScope, RouteType, RouteVia,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 
 use super::socket::Request;
 use crate::fabric::error::KernelReason;
@@ -63,6 +63,11 @@ pub(in crate::fabric) fn change(
             ];
             new_link(link, InfoKind::Vxlan, InfoData::Vxlan(data))
         }
+        // As the kernel makes its own: no ends, TTL and DF of the packet inside. If nothing were said, DF would always be set.
+        Change::AddIpip(link) => {
+            let data = vec![InfoIpTunnel::Protocol(IpProtocol::from(0_u8)), InfoIpTunnel::PMtuDisc(false)];
+            new_link(link, InfoKind::IpIp, InfoData::IpTunnel(data))
+        }
         Change::SetMaster { dev, master } => {
             let master = known(master)?;
             set_link(known(dev)?, |message| message.attributes.push(LinkAttribute::Controller(master)))
@@ -96,7 +101,7 @@ pub(in crate::fabric) fn change(
 
 /// Which interface index a change needs before it can be encoded; `false` for what names no existing link.
 pub(super) fn needs_index(change: &Change) -> bool {
-    !matches!(change, Change::Sysctl(_) | Change::AddBridge(_) | Change::AddVeth { .. })
+    !matches!(change, Change::Sysctl(_) | Change::AddBridge(_) | Change::AddVeth { .. } | Change::AddIpip(_))
 }
 
 /// A request for every link, without statistics.

@@ -197,7 +197,7 @@ impl<'a> Hand<'a> {
                 self.peers.push(netns);
                 self.indices = None;
             }
-            Change::AddBridge(_) => self.indices = None,
+            Change::AddBridge(_) | Change::AddIpip(_) => self.indices = None,
             _ => {}
         }
         let request = encode::change(change, |dev| self.indices.as_ref()?.get(dev).copied(), peer)
@@ -215,7 +215,11 @@ impl<'a> Hand<'a> {
         let answers = self.socket.batch(requests).map_err(|error| refused(first, self.netns, error.into()))?;
         self.peers.clear();
         for (change, answer) in changes.into_iter().zip(answers) {
-            answer.map_err(|reason| refused(change, self.netns, reason))?;
+            match answer {
+                // The one that came with the namespace.
+                Err(reason) if reason.errno == Errno::EEXIST as i32 && matches!(change, Change::AddIpip(_)) => {}
+                answer => answer.map_err(|reason| refused(change, self.netns, reason))?,
+            }
         }
         Ok(())
     }
