@@ -7,6 +7,7 @@
 
 mod faults;
 mod golden;
+mod golden_modes;
 mod host;
 mod hygiene;
 mod interrupted;
