@@ -12,4 +12,5 @@ mod host;
 mod hygiene;
 mod interrupted;
 mod scenarios;
+mod tshark;
 mod verbs;
