@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::protocol::Tunl0Status;
 use crate::fabric::netns::Netns;
 use crate::fabric::{self, NetlinkKernel};
 use crate::plan::{LinkKindPlan, Plan};
@@ -53,6 +54,13 @@ impl Tunnels {
             Some(Provider::Kernel) => "the kernel's ipip".into(),
             Some(Provider::User) => "user space, because this kernel has no ipip loaded".into(),
         }
+    }
+
+    /// How the one of `node` is; `None` where it has none in user space.
+    pub(super) fn status(&self, node: &str) -> Option<Tunl0Status> {
+        let (_, tunnel) = self.served.iter().find(|(name, _)| name == node)?;
+        let failure = tunnel.failure().map(|failure| failure.to_string());
+        Some(Tunl0Status { failure, statistics: tunnel.statistics() })
     }
 
     /// Those that no longer carry packets, and why.

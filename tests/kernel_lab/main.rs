@@ -13,4 +13,5 @@ mod hygiene;
 mod interrupted;
 mod scenarios;
 mod tshark;
+mod tunnel_faults;
 mod verbs;
