@@ -65,9 +65,11 @@ impl Lab {
         let plan = Arc::new(plan);
         let building = Arc::clone(&plan);
         tokio::task::spawn_blocking(move || {
+            Tunnels::check(&building)?;
             fabric::build(&NetlinkKernel, &building, &|step| {
                 progress.send_replace((step.done, step.total));
             })
+            .map_err(Failure::from)
         })
         .await??;
         tracing::debug!("the fabric stands");

@@ -3,6 +3,7 @@
 //! A device made here lives as long as its descriptor: `tunl0` in user space ends with the daemon, as a tunnel without a server would
 //! swallow packets.
 
+use std::fs::OpenOptions;
 use std::io;
 
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -17,6 +18,24 @@ use crate::net::IfName;
 /// There is a device of that name (`ResourceBusy`, `InvalidInput`), no TUN in this kernel (`NotFound`), no permission.
 pub fn open_tun(netns: &Netns, name: &IfName) -> io::Result<SyncDevice> {
     let name = name.clone();
+    netns.run(move || open_here(&name))?
+}
+
+/// Whether this kernel has TUN, as far as opening `/dev/net/tun` tells; cheap.
+///
+/// # Errors
+/// The system's reason why not: no such device node, no driver behind it, no permission.
+pub fn has_tun() -> io::Result<()> {
+    OpenOptions::new().read(true).write(true).open("/dev/net/tun").map(drop)
+}
+
+/// As [`open_tun`], in the namespace of the calling thread.
+///
+/// # Errors
+/// As [`open_tun`].
+pub(super) fn open_here(name: &IfName) -> io::Result<SyncDevice> {
+    // The library would make the device node where there is none, and nothing of the host may change.
+    has_tun()?;
     // "Inherit" is: neither up nor down is asked for.
-    netns.run(move || DeviceBuilder::new().name(name.as_str()).offload(true).inherit_enable_state().build_sync())?
+    DeviceBuilder::new().name(name.as_str()).offload(true).inherit_enable_state().build_sync()
 }

@@ -11,6 +11,7 @@ mod golden_modes;
 mod host;
 mod hygiene;
 mod interrupted;
+mod lacking;
 mod scenarios;
 mod tshark;
 mod tunnel_faults;
