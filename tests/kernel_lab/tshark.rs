@@ -1,5 +1,5 @@
 //! tshark as a second opinion: of packets that tcpdump captured, it and our decoder must say the same, field by field; and of a capture
-//! of ours it must see every interface and every frame.
+//! of ours it must see every interface and every frame. Our lines are tcpdump's.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -114,6 +114,7 @@ fn compare(lab: &TestLab, interfaces: &[&str], (from, to, address): (&str, &str,
         for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             assert_eq!(ours, theirs, "frame {} of {interface}; ours left, tshark's right", number + 1);
         }
+        assert_eq!(our_lines(&file(interface)), lines_of_tcpdump(&file(interface)), "{interface}");
         ((*interface).to_owned(), theirs)
     });
     let seen = Seen(seen.collect());
@@ -199,6 +200,10 @@ fn decimal(name: &str, value: &str) -> String {
 }
 
 fn by_us(file: &Path) -> Vec<Fields> {
+    decoded(file).iter().map(fields).collect()
+}
+
+fn decoded(file: &Path) -> Vec<Packet> {
     let mut reader = PcapReader::new(File::open(file).unwrap()).unwrap();
     let link = match reader.header().datalink {
         DataLink::ETHERNET => LinkType::Ethernet,
@@ -208,9 +213,36 @@ fn by_us(file: &Path) -> Vec<Fields> {
     let mut packets = Vec::new();
     while let Some(packet) = reader.next_packet() {
         let packet = packet.unwrap();
-        packets.push(fields(&decode(link, packet.data(), packet.orig_len() as usize)));
+        packets.push(decode(link, packet.data(), packet.orig_len() as usize));
     }
     packets
+}
+
+/// What tcpdump prints, a line per packet: what it prints of a packet in VXLAN below the outer one's line is put behind that.
+fn lines_of_tcpdump(file: &Path) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in run("tcpdump", &format!("-S -n -tt -r {}", file.display())).ok().lines() {
+        match (line.starts_with(|first: char| first.is_ascii_digit()), lines.last_mut()) {
+            (false, Some(outer)) => *outer += &format!(": {line}"),
+            _ => lines.push(line.split_once(' ').unwrap().1.to_owned()),
+        }
+    }
+    lines
+}
+
+/// What we print, without what tcpdump has not: the parentheses, and the lengths of what is not taken apart.
+fn our_lines(file: &Path) -> Vec<String> {
+    let line = |packet: &Packet| {
+        let line = packet.to_string();
+        let line = line.split(" (ttl ").next().unwrap_or_default();
+        let line = line.split("BGP, length: ").next().unwrap_or_default();
+        let bgp = if packet.layers.iter().any(|layer| matches!(layer, Layer::Bgp(_))) { "BGP" } else { "" };
+        match line.rsplit_once(", length ") {
+            Some((fragment, _)) if fragment.ends_with("ip-proto-1") => fragment.to_owned(),
+            _ => format!("{line}{bgp}"),
+        }
+    };
+    decoded(file).iter().map(line).collect()
 }
 
 fn fields(packet: &Packet) -> Fields {
