@@ -59,6 +59,10 @@ fn numbers(file: &Path) -> BTreeMap<String, Vec<u32>> {
 #[test]
 fn at_10_000_packets_a_second_no_frame_of_four_interfaces_is_lost() {
     let Some(_host) = host() else { return };
+    if std::fs::read_to_string("/proc/cpuinfo").unwrap().contains("User Mode Linux") {
+        eprintln!("not run: a user-mode kernel does not send 10,000 packets a second");
+        return;
+    }
     let mesh = TestLab::mesh("t-pace", 2, "fast").up();
     let to = address_of(&mesh, "n2-pod1");
     // Somebody listens, or every datagram would be answered.

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, reason = "a test runs programs, reads files and the clock")]
 
 mod capture_load;
+mod dissect;
 mod faults;
 mod golden;
 mod golden_modes;
