@@ -9,10 +9,10 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lab::fabric::Netns;
 use lab::fabric::socket::tcp_connect;
-use lab::fabric::{Netns, create_tun};
-use lab::net::{IfName, NetnsName};
-use lab::tunnel::{Config, TUNL0, Tunl0};
+use lab::net::NetnsName;
+use lab::tunnel::{Config, Tunl0};
 
 const DURATION: Duration = Duration::from_secs(4);
 
@@ -100,13 +100,11 @@ impl Pair {
                     format!("10.244.{other}.0 dev vxlan.calico onlink")
                 }
                 Plane::Tunl0 => {
-                    let netns = open(&node);
-                    create_tun(&netns, &IfName::new(TUNL0).expect("a name")).expect("a TUN device is made");
-                    at(&node, &format!("addr add 10.244.{own}.0/32 dev tunl0"));
-                    at(&node, "link set tunl0 mtu 1480 up");
                     let local = Ipv4Addr::new(10, 9, 0, own + 1);
                     let known = [local, Ipv4Addr::new(10, 9, 0, other + 1)].into();
-                    pair.tunnels.push(Tunl0::start(&netns, Config { local, known }).expect("a tunnel starts"));
+                    pair.tunnels.push(Tunl0::start(&open(&node), Config { local, known }).expect("a tunnel starts"));
+                    at(&node, &format!("addr add 10.244.{own}.0/32 dev tunl0"));
+                    at(&node, "link set tunl0 mtu 1480 up");
                     format!("10.9.0.{} dev tunl0 onlink", other + 1)
                 }
             };

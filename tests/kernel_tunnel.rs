@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use etherparse::{IpNumber, Ipv4Slice, TcpSlice};
 use lab::capture::Tap;
+use lab::fabric::Netns;
 use lab::fabric::socket::{tcp_connect, tcp_listen};
-use lab::fabric::{Netns, create_tun};
 use lab::net::{IfName, NetnsName};
-use lab::tunnel::{Config, DropReason, TUNL0, Tunl0};
+use lab::tunnel::{Config, DropReason, Tunl0};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Whether the test can run; says so if not.
@@ -47,12 +47,18 @@ fn pod(node: usize) -> Ipv4Addr {
 struct Nodes {
     test: &'static str,
     count: usize,
+    /// Whom the tunnels take for nodes.
+    known: HashSet<Ipv4Addr>,
     tunnels: Vec<Tunl0>,
 }
 
 impl Nodes {
     fn up(test: &'static str, count: usize) -> Self {
-        let mut nodes = Self { test, count, tunnels: Vec::new() };
+        Self::up_knowing(test, count, &NODES)
+    }
+
+    fn up_knowing(test: &'static str, count: usize, known: &[Ipv4Addr]) -> Self {
+        let mut nodes = Self { test, count, known: known.iter().copied().collect(), tunnels: Vec::new() };
         ip(&format!("netns add {}", nodes.name("wire")));
         nodes.at("wire", "link add br0 up type bridge mcast_snooping 0");
         for node in 0..count {
@@ -96,10 +102,9 @@ impl Nodes {
         // Proxy ARP answers for what there is a route to.
         self.at(&at, "route add default dev eth0");
         let netns = self.open(&at);
-        create_tun(&netns, &IfName::new(TUNL0).unwrap()).unwrap();
+        self.tunnels.push(Tunl0::start(&netns, Config { local: NODES[node], known: self.known.clone() }).unwrap());
         self.at(&at, &format!("addr add 10.244.{node}.0/32 dev tunl0"));
         self.at(&at, "link set tunl0 mtu 1480 up");
-        self.tunnels.push(Tunl0::start(&netns, Config { local: NODES[node], known: NODES.into() }).unwrap());
     }
 
     fn name(&self, who: &str) -> NetnsName {
@@ -286,8 +291,7 @@ async fn a_stranger_is_not_heard_and_gets_no_answer() {
     if !privileged() {
         return;
     }
-    let nodes = Nodes::up("e", 2);
-    nodes.tunnels[1].set_known(HashSet::from([NODES[1], NODES[2]]));
+    let nodes = Nodes::up_knowing("e", 2, &NODES[1..]);
     let mut tap = nodes.tap("node0");
     let printed = nodes.ping("pod0", &format!("-c 1 {}", pod(1))).await;
     assert!(printed.contains("100% packet loss"), "{printed}");
@@ -299,9 +303,6 @@ async fn a_stranger_is_not_heard_and_gets_no_answer() {
     }
     assert_eq!(heard, [4], "the packet, and no ICMP");
     assert_eq!(nodes.tunnels[1].statistics().dropped.get(&DropReason::UnknownSource), Some(&1));
-    nodes.tunnels[1].set_known(NODES.into());
-    let printed = nodes.ping("pod0", &format!("-c 1 {}", pod(1))).await;
-    assert!(printed.contains("ttl=62"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,9 +369,16 @@ async fn a_tunnel_that_ends_says_so_and_the_others_go_on() {
     }
     let nodes = Nodes::up("i", 3);
     nodes.at("node2", "link del tunl0");
-    let failure = tokio::time::timeout(Duration::from_secs(5), nodes.tunnels[2].failed()).await.unwrap();
-    assert!(failure.to_string().starts_with("carry packets from tunl0 in netns t-tunnel-i-node2: "), "{failure}");
-    assert_eq!(nodes.tunnels[2].failure(), Some(failure));
+    let told = async {
+        loop {
+            match nodes.tunnels[2].failure() {
+                Some(failure) => break failure.to_string(),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let failure = tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+    assert_eq!(failure, "carry packets from tunl0 in netns t-tunnel-i-node2: the device was deleted");
     let printed = nodes.ping("pod0", &format!("-c 1 {}", pod(1))).await;
     assert!(printed.contains("ttl=62"), "{printed}");
     assert_eq!((nodes.tunnels[0].failure(), nodes.tunnels[1].failure()), (None, None));
@@ -405,7 +413,7 @@ async fn a_route_to_the_node_through_the_tunnel_itself_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_device_outlives_its_server_and_takes_another() {
+async fn a_tunnel_has_its_device_for_itself_and_takes_it_along() {
     if !privileged() {
         return;
     }
@@ -415,14 +423,11 @@ async fn the_device_outlives_its_server_and_takes_another() {
     assert!(Tunl0::start(&netns, config.clone()).is_err(), "it has a server");
     drop(nodes.tunnels.remove(0));
     // Ending a task is asynchronous.
-    let again = loop {
-        match Tunl0::start(&netns, config.clone()) {
-            Ok(tunnel) => break tunnel,
-            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
+    let gone = async {
+        while run("ip", &format!("-n {} link show tunl0", nodes.name("node0"))).status.success() {
+            tokio::task::yield_now().await;
         }
     };
-    nodes.tunnels.insert(0, again);
-    let printed = nodes.ping("pod0", &format!("-c 1 {}", pod(1))).await;
-    assert!(printed.contains("ttl=62"), "{printed}");
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the device goes with its tunnel");
+    nodes.tunnels.insert(0, Tunl0::start(&netns, config).unwrap());
 }

@@ -152,6 +152,15 @@ impl Tap {
         }
     }
 
+    /// Hears nothing more from now on; what it has heard can still be read.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stop(&self) -> io::Result<()> {
+        let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+        SockRef::from(&self.socket).attach_filter(&[nothing])
+    }
+
     /// How many frames the kernel dropped since the tap was opened because they were not read in time.
     ///
     /// # Errors

@@ -68,9 +68,11 @@ impl Lab {
         let plan = Arc::new(plan);
         let building = Arc::clone(&plan);
         tokio::task::spawn_blocking(move || {
+            Tunnels::check(&building)?;
             fabric::build(&NetlinkKernel, &building, &|step| {
                 progress.send_replace((step.done, step.total));
             })
+            .map_err(Failure::from)
         })
         .await??;
         tracing::debug!("the fabric stands");
@@ -231,6 +233,7 @@ impl Lab {
                 sessions_established: established,
                 sessions: view.sessions.len(),
                 routes: routes.iter().filter(|route| route.proto == RouteProtocol::BIRD).count(),
+                tunl0: self.tunnels.status(&speaker.node),
             });
         }
         let pods = self.plan.pods.iter().map(|pod| PodStatus {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bgp_io::Order;
 use crate::net::{IfName, LabName};
+use crate::tunnel::Statistics;
 
 /// One lab at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -71,6 +72,18 @@ pub struct NodeStatus {
     pub sessions: usize,
     /// `proto bird` routes that its speaker has put into the kernel.
     pub routes: usize,
+    /// Its `tunl0`, where that is served in user space.
+    pub tunl0: Option<Tunl0Status>,
+}
+
+/// A `tunl0` in user space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tunl0Status {
+    /// Why it no longer carries packets; `None` while it does.
+    pub failure: Option<String>,
+    /// What it carried and dropped.
+    #[serde(flatten)]
+    pub statistics: Statistics,
 }
 
 /// One declared router at a glance.

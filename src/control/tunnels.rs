@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::protocol::Tunl0Status;
 use crate::fabric::netns::Netns;
-use crate::fabric::{self, NetlinkKernel};
+use crate::fabric::{self, NetlinkKernel, host};
 use crate::plan::{LinkKindPlan, Plan};
 use crate::tunnel::{Config, Provider, Tunl0, provider};
 
@@ -20,6 +21,22 @@ pub(super) struct Tunnels {
 }
 
 impl Tunnels {
+    /// Fails before anything is built where `plan` needs a `tunl0` and this kernel has nothing to make one of. Blocks.
+    pub(super) fn check(plan: &Plan) -> Result<(), Failure> {
+        let wanted =
+            plan.namespaces.iter().any(|netns| netns.links.iter().any(|link| link.kind == LinkKindPlan::Tunl0));
+        if !wanted || provider() == Provider::Kernel {
+            return Ok(());
+        }
+        fabric::has_tun().map_err(|error| {
+            let remedy = host::TUNL0_REMEDY;
+            format!(
+                "IPIP needs a tunl0, and here is neither ipip loaded nor a TUN device (/dev/net/tun: {error}): {remedy}"
+            )
+            .into()
+        })
+    }
+
     /// Serves what the kernel does not, and configures all. The namespaces must stand.
     pub(super) async fn start(plan: &Arc<Plan>) -> Result<Self, Failure> {
         let with_tunl0 =
@@ -36,8 +53,9 @@ impl Tunnels {
                 let speaker = plan.speakers.iter().find(|speaker| speaker.netns == netns.netns);
                 let local = speaker.ok_or_else(|| format!("`{}` has a tunl0 and is no node", netns.name))?;
                 let config = Config { local: local.config.router_id.0, known: known.clone() };
-                let tunnel = Tunl0::start(&Netns::open(&netns.netns)?, config)
-                    .map_err(|error| format!("serve tunl0 in netns {}: {error}", netns.netns))?;
+                let tunnel = Tunl0::start(&Netns::open(&netns.netns)?, config).map_err(|error| {
+                    format!("serve tunl0 in netns {}: {error} ({})", netns.netns, host::TUNL0_REMEDY)
+                })?;
                 served.push((netns.name.clone(), tunnel));
             }
         }
@@ -59,6 +77,13 @@ impl Tunnels {
             Some(Provider::Kernel) => "the kernel's ipip".into(),
             Some(Provider::User) => "user space, because this kernel has no ipip loaded".into(),
         }
+    }
+
+    /// How the one of `node` is; `None` where it has none in user space.
+    pub(super) fn status(&self, node: &str) -> Option<Tunl0Status> {
+        let (_, tunnel) = self.served.iter().find(|(name, _)| name == node)?;
+        let failure = tunnel.failure().map(|failure| failure.to_string());
+        Some(Tunl0Status { failure, statistics: tunnel.statistics() })
     }
 
     /// Those that no longer carry packets, and why.

@@ -130,6 +130,24 @@ fn every_operation_failing_once_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_kernel_without_vxlan_is_named_with_the_remedy_and_nothing_is_left() {
+    let mut plan = plan();
+    let kind =
+        LinkKindPlan::Vxlan { vni: 4096, port: 4789, local: "172.18.0.2".parse().unwrap(), parent: ifname("eth0") };
+    plan.namespaces[1].links.push(LinkPlan { kind, ..veth("vxlan.calico", "x", "x") });
+    build(&inhabited(), &plan, &|_| {}).unwrap();
+    let kernel = inhabited();
+    kernel.forget_vxlan();
+    let error = build(&kernel, &plan, &|_| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "add vxlan vxlan.calico id 4096 dev eth0 in netns hyg-node: Operation not supported; this kernel has no VXLAN: \
+         `modprobe vxlan`, or one with CONFIG_VXLAN; the modes without VXLAN do not need it"
+    );
+    assert_eq!(kernel.contents(), inhabited().contents());
+}
+
+#[test]
 fn what_a_failed_roll_back_leaves_is_named_and_a_removal_by_mark_finds_it() {
     let before = inhabited().contents();
     let kernel = inhabited();

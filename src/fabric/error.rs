@@ -29,7 +29,7 @@ pub enum FabricError {
         netns: NetnsName,
     },
     /// The kernel refused one change.
-    #[error("{change} in netns {netns}: {reason}")]
+    #[error("{change} in netns {netns}: {reason}{}", remedy(.change, .reason))]
     Change {
         /// What was attempted.
         change: Box<Change>,
@@ -124,6 +124,22 @@ pub enum FabricError {
         /// What could not be removed, and why.
         leftovers: Vec<Self>,
     },
+}
+
+/// What to do where the kernel does not know such a device; nothing where it refused for another reason.
+fn remedy(change: &Change, reason: &KernelReason) -> &'static str {
+    // rtnetlink's answer to a kind that is neither built in nor loaded on demand (`__rtnl_newlink`).
+    if !reason.is(Errno::EOPNOTSUPP) {
+        return "";
+    }
+    match change {
+        Change::AddBridge(_) => "; this kernel has no bridge: `modprobe bridge`, or one with CONFIG_BRIDGE",
+        Change::AddVeth { .. } => "; this kernel has no veth: `modprobe veth`, or one with CONFIG_VETH",
+        Change::AddVxlan { .. } => {
+            "; this kernel has no VXLAN: `modprobe vxlan`, or one with CONFIG_VXLAN; the modes without VXLAN do not need it"
+        }
+        _ => "",
+    }
 }
 
 fn join(errors: &[FabricError]) -> String {

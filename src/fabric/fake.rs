@@ -37,6 +37,7 @@ struct State {
     namespaces: BTreeMap<NetnsName, FakeNetns>,
     operations: usize,
     failing: Vec<usize>,
+    without_vxlan: bool,
 }
 
 impl FakeKernel {
@@ -45,6 +46,11 @@ impl FakeKernel {
         let mut state = self.lock();
         state.operations = 0;
         state.failing = operations.to_vec();
+    }
+
+    /// Makes it one that has no VXLAN.
+    pub fn forget_vxlan(&self) {
+        self.lock().without_vxlan = true;
     }
 
     /// How many operations there were since [`FakeKernel::fail`], or ever.
@@ -153,6 +159,7 @@ impl State {
 
     fn change(&mut self, netns: &NetnsName, change: &Change) -> Result<(), Errno> {
         match change {
+            Change::AddVxlan { .. } if self.without_vxlan => return Err(Errno::EOPNOTSUPP),
             Change::AddBridge(link) | Change::AddVxlan { link, .. } => return self.add_link(netns, link, None),
             Change::AddIpip(link) => {
                 return self.add_link(netns, link, None).or_else(|errno| match errno {

@@ -11,6 +11,7 @@ use super::kernel::{Change, NewLink};
 use super::netlink::socket::{Request, RouteSocket};
 use super::netlink::{encode, nftables};
 use super::netns;
+use super::tun::open_here;
 use crate::net::IfName;
 
 /// How the host stands in one matter.
@@ -58,7 +59,7 @@ pub fn examine() -> Vec<Finding> {
         }
     }
     findings.push(open_files());
-    findings.push(tunl0());
+    findings.push(tunl0(if root { tun() } else { Err(io::ErrorKind::PermissionDenied.into()) }));
     findings
 }
 
@@ -116,14 +117,25 @@ pub fn ipip_is_loaded() -> bool {
     Path::new("/sys/module/ipip").exists()
 }
 
+/// Whether a TUN device can be made, tried in a new namespace.
+fn tun() -> io::Result<()> {
+    let name = IfName::new("tun0").map_err(io::Error::other)?;
+    netns::in_new(|| open_here(&name).map(drop))
+}
+
+/// What makes a `tunl0` possible where neither `ipip` is loaded nor a TUN device can be made.
+pub const TUNL0_REMEDY: &str = "modprobe ipip, or modprobe tun and a /dev/net/tun";
+
 /// `lab` never loads `ipip` itself, because that puts a `tunl0` into every namespace of the host.
-fn tunl0() -> Finding {
-    let outcome = match ipip_is_loaded() {
-        true => Ok("ipip is loaded: the kernel's".into()),
-        false if Path::new("/dev/net/tun").exists() => Ok("ipip is not loaded: user space, behind a TUN device".into()),
-        false => Err("neither ipip is loaded nor is there a TUN device; only the IPIP modes need one"),
+fn tunl0(tun: io::Result<()>) -> Finding {
+    let outcome = match (ipip_is_loaded(), tun) {
+        (true, _) => Ok("ipip is loaded: the kernel's".into()),
+        (false, Ok(())) => Ok("ipip is not loaded: user space, behind a TUN device".into()),
+        (false, Err(error)) => {
+            Err(format!("ipip is not loaded, and no TUN device can be made: {error}; only the IPIP modes need one"))
+        }
     };
-    finding("tunl0", Standing::Limited, outcome, "modprobe ipip, or modprobe tun")
+    finding("tunl0", Standing::Limited, outcome, TUNL0_REMEDY)
 }
 
 /// A finding that is good, or as bad as `otherwise`.

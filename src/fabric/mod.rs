@@ -37,4 +37,4 @@ pub use observe::{Observed, observe, snapshot};
 pub use process::{end_process, processes_in};
 pub use remove::{list_labs, remove_lab};
 pub use routes::RouteWriter;
-pub use tun::{create_tun, open_tun};
+pub use tun::{has_tun, open_tun};

@@ -12,7 +12,7 @@ use super::netlink::encode;
 use super::netlink::socket::RouteSocket;
 use super::netns::Netns;
 use crate::bgp::KernelSnapshot;
-use crate::net::{FdbEntry, Link, Neighbour, Route};
+use crate::net::{FdbEntry, IfName, Link, Neighbour, Route};
 
 /// One namespace, as the kernel has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,17 @@ pub fn links(netns: &Netns) -> io::Result<Vec<Link>> {
     let links = dump_links(&mut socket)?;
     let names = names(&links);
     finish(&mut socket, links, &names)
+}
+
+/// How many packets the link `name` dropped that were to be sent on it, since it exists.
+///
+/// # Errors
+/// As [`observe`], and there is no such link.
+pub fn dropped(netns: &Netns, name: &IfName) -> io::Result<u64> {
+    let mut socket = RouteSocket::open(netns)?;
+    let counted = socket.dump(&encode::get_links_with_statistics(), decode::dropped)?;
+    let found = counted.into_iter().find(|(link, _)| link == name);
+    found.map(|(_, dropped)| dropped).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 /// Only the IPv4 routes of table main, in the order of `ip route`.

@@ -1,14 +1,20 @@
 //! What a tunnel carried and what it dropped.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 use crate::packet::ipip::Refusal;
 
 /// Why a packet was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DropReason {
+    /// From the device: more came than could be read in time.
+    QueueFull,
     /// From the device: no IPv4 packet, or a malformed one.
     Malformed,
     /// From the device: no route of the namespace says which node it goes to.
@@ -31,8 +37,27 @@ pub enum DropReason {
     Overrun,
 }
 
+/// In words, after a number of packets: `12 without a route`.
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::QueueFull => "more than could be read from the device",
+            Self::Malformed => "malformed",
+            Self::NoRoute => "without a route",
+            Self::TooBig => "too big for the path",
+            Self::Loop => "whose way to the node leads into tunl0 itself",
+            Self::NotSent => "that the kernel would not send",
+            Self::Undecodable => "of protocol 4 that are no IP in IP",
+            Self::UnknownSource => "from an address that is no node's",
+            Self::Congestion => "with a congestion mark that the inner packet cannot carry",
+            Self::DeviceDown => "while the device was down or full",
+            Self::Overrun => "more than could be read from the wire",
+        })
+    }
+}
+
 /// Packets and bytes, the outer header included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Traffic {
     /// Packets as on the wire.
     pub packets: u64,
@@ -41,7 +66,7 @@ pub struct Traffic {
 }
 
 /// What a tunnel did since it was started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Statistics {
     /// Encapsulated and sent.
     pub sent: Traffic,
@@ -65,7 +90,8 @@ pub(super) struct Counters {
     dropped: [AtomicU64; REASONS.len()],
 }
 
-const REASONS: [DropReason; 10] = [
+const REASONS: [DropReason; 11] = [
+    DropReason::QueueFull,
     DropReason::Malformed,
     DropReason::NoRoute,
     DropReason::TooBig,
@@ -91,10 +117,11 @@ impl Counters {
         self.dropped[reason as usize].fetch_add(packets, Ordering::Relaxed);
     }
 
-    /// `overrun` is what the socket lost.
-    pub(super) fn read(&self, overrun: u64) -> Statistics {
+    /// `queue_full` is what the device lost, `overrun` what the socket lost: the kernel counts those.
+    pub(super) fn read(&self, queue_full: u64, overrun: u64) -> Statistics {
         let mut dropped: BTreeMap<_, _> =
             REASONS.iter().map(|reason| (*reason, self.dropped[*reason as usize].load(Ordering::Relaxed))).collect();
+        dropped.insert(DropReason::QueueFull, queue_full);
         dropped.insert(DropReason::Overrun, overrun);
         dropped.retain(|_, packets| *packets > 0);
         Statistics { sent: self.sent.read(), received: self.received.read(), dropped }
@@ -135,6 +162,6 @@ mod tests {
             counters.dropped(reason, index as u64 + 1);
         }
         let expected = REASONS.into_iter().zip(1..).collect();
-        assert_eq!(counters.read(10), Statistics { dropped: expected, ..Statistics::default() });
+        assert_eq!(counters.read(1, 11), Statistics { dropped: expected, ..Statistics::default() });
     }
 }

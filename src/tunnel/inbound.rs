@@ -10,7 +10,6 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
 use tun_rs::AsyncDevice;
 
 use super::counters::{Counters, DropReason};
@@ -22,7 +21,7 @@ pub(super) struct Inbound {
     pub(super) device: Arc<AsyncDevice>,
     /// A raw socket for protocol 4. That it exists keeps the kernel from answering "protocol unreachable"; fragments come reassembled.
     pub(super) socket: Arc<UdpSocket>,
-    pub(super) known: watch::Receiver<HashSet<Ipv4Addr>>,
+    pub(super) known: HashSet<Ipv4Addr>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -56,10 +55,9 @@ impl Inbound {
 
     async fn deliver(&self, buffers: &mut [u8], lengths: &[usize]) -> io::Result<()> {
         let joined = {
-            let known = self.known.borrow();
             let mut packets: Vec<&[u8]> = Vec::with_capacity(lengths.len());
             for (buffer, length) in buffers.chunks_exact_mut(LENGTH).zip(lengths) {
-                match ipip::decapsulate(&mut buffer[..(*length).min(LENGTH)], |source| known.contains(&source)) {
+                match ipip::decapsulate(&mut buffer[..(*length).min(LENGTH)], |source| self.known.contains(&source)) {
                     Ok(inner) => packets.push(inner),
                     Err(refusal) => {
                         tracing::trace!(%refusal, "a protocol-4 packet is dropped");

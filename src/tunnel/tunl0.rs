@@ -20,7 +20,7 @@ use super::inbound::Inbound;
 use super::next_hops::NextHops;
 use super::outbound::Outbound;
 use super::path_mtu::PathMtus;
-use crate::fabric::{Netns, open_tun};
+use crate::fabric::{Netns, observe, open_tun};
 use crate::net::{IfName, NetnsName};
 use crate::packet::ipip;
 
@@ -48,72 +48,58 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// One node's `tunl0`. Dropping it ends the tasks; the device then goes too, unless [`create_tun`](crate::fabric::create_tun) made it.
+/// One node's `tunl0`. Dropping it ends the tasks, and the device goes with them.
 #[derive(Debug)]
 pub struct Tunl0 {
+    netns: Netns,
+    device: IfName,
     counters: Arc<Counters>,
     receiver: Arc<UdpSocket>,
-    known: watch::Sender<HashSet<Ipv4Addr>>,
     failure: watch::Receiver<Option<Failure>>,
     /// Dropping it ends them.
     _tasks: JoinSet<()>,
 }
 
 impl Tunl0 {
-    /// Serves the TUN device [`TUNL0`] of `netns`, made before by [`create_tun`](crate::fabric::create_tun) or made now, down and without
-    /// address. It may be configured before or afterwards. Must be called within a tokio runtime.
+    /// Makes the TUN device [`TUNL0`] in `netns`, down and without address, and serves it. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The device is of another kind or has a server already, the kernel has no TUN, or no permission for raw sockets.
+    /// There is a device of that name, the kernel has no TUN, or no permission for raw sockets.
     pub fn start(netns: &Netns, config: Config) -> io::Result<Self> {
         let name = IfName::new(TUNL0).map_err(io::Error::other)?;
         let device = Arc::new(AsyncDevice::new(open_tun(netns, &name)?)?);
         let (sender, receiver) = netns.run(|| io::Result::Ok((raw_sender()?, raw_receiver()?)))??;
         let receiver = Arc::new(UdpSocket::from_std(receiver.into())?);
         let counters = Arc::new(Counters::default());
-        let (known, known_nodes) = watch::channel(config.known);
         let (report, failure) = watch::channel(None);
         let outbound = Outbound {
             device: Arc::clone(&device),
             socket: UdpSocket::from_std(sender.into())?,
-            next_hops: NextHops::open(netns, name)?,
+            next_hops: NextHops::open(netns, name.clone())?,
             path_mtus: PathMtus::open(netns)?,
             local: config.local,
             counters: Arc::clone(&counters),
             id: 0,
         };
         let inbound =
-            Inbound { device, socket: Arc::clone(&receiver), known: known_nodes, counters: Arc::clone(&counters) };
+            Inbound { device, socket: Arc::clone(&receiver), known: config.known, counters: Arc::clone(&counters) };
         let mut tasks = JoinSet::new();
         tasks.spawn(watched(outbound.run(), netns.name().clone(), "from", report.clone()));
         tasks.spawn(watched(inbound.run(), netns.name().clone(), "to", report));
-        Ok(Self { counters, receiver, known, failure, _tasks: tasks })
-    }
-
-    /// Changes the addresses of the cluster's nodes.
-    pub fn set_known(&self, known: HashSet<Ipv4Addr>) {
-        self.known.send_replace(known);
+        Ok(Self { netns: netns.clone(), device: name, counters, receiver, failure, _tasks: tasks })
     }
 
     /// What it carried and dropped until now.
     pub fn statistics(&self) -> Statistics {
+        // A device that is gone counts no more.
+        let queue_full = observe::dropped(&self.netns, &self.device).unwrap_or(0);
         let overrun = getsockopt(&*self.receiver, option::MemInfo).map_or(0, |info| info[option::DROPS]);
-        self.counters.read(overrun.into())
+        self.counters.read(queue_full, overrun.into())
     }
 
     /// Why it no longer carries packets; `None` while it does.
     pub fn failure(&self) -> Option<Failure> {
         self.failure.borrow().clone()
-    }
-
-    /// Waits until it no longer carries packets. Cancelling loses nothing.
-    pub async fn failed(&self) -> Failure {
-        let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(failure)) => failure.clone(),
-            // Both tasks report before they end, whatever ends them, and only dropping `self` ends them silently.
-            _ => std::future::pending().await,
-        }
     }
 }
 
@@ -125,7 +111,11 @@ async fn watched(
     report: watch::Sender<Option<Failure>>,
 ) {
     let mut obituary = Obituary { report, netns, direction, reason: None };
-    obituary.reason = Some(work.await.to_string());
+    let error = work.await;
+    obituary.reason = Some(match error.raw_os_error() {
+        Some(libc::EBADFD) => "the device was deleted".to_owned(),
+        _ => error.to_string(),
+    });
 }
 
 /// Reports when dropped, unless the task was told to end.

@@ -5,10 +5,16 @@
 
 #![allow(clippy::disallowed_methods, missing_docs, reason = "a test runs programs, reads files and the clock")]
 
+mod capture_load;
+mod dissect;
 mod faults;
 mod golden;
+mod golden_modes;
 mod host;
 mod hygiene;
 mod interrupted;
+mod lacking;
 mod scenarios;
+mod tshark;
+mod tunnel_faults;
 mod verbs;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::SystemTime;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::capture::pcapng::{Flush, InterfaceId, Writer};
 use crate::capture::{Captured, Tap};
@@ -22,6 +23,8 @@ const QUEUE: usize = 16 * 1024;
 
 /// One interface that is listened to.
 struct Ear {
+    /// Which tap hears it.
+    tap: usize,
     /// `node1:eth0`.
     label: String,
     link: LinkType,
@@ -50,28 +53,19 @@ pub(crate) async fn capture(
     let (drops, mut dropped) = mpsc::unbounded_channel::<u64>();
     let mut ears = Vec::new();
     let mut taps = tokio::task::JoinSet::new();
-    let (stop, stopped) = tokio::sync::watch::channel(());
-    for (place, names) in &places {
+    let (stop, stopped) = watch::channel(false);
+    for (number, (place, names)) in places.iter().enumerate() {
         let mut tap = Tap::open(&selected.netns(place)?, names).map_err(|error| Failure::environment(chain(&error)))?;
         let first = ears.len();
         ears.extend(tap.interfaces().iter().map(|interface| Ear {
+            tap: number,
             label: format!("{place}:{}", interface.name),
             link: interface.link,
             id: None,
         }));
-        let (frames, drops, mut stopped) = (frames.clone(), drops.clone(), stopped.clone());
+        let (frames, drops, stopped) = (frames.clone(), drops.clone(), stopped.clone());
         taps.spawn(async move {
-            loop {
-                let frame = tokio::select! {
-                    frame = tap.next() => frame,
-                    _ = stopped.changed() => break,
-                };
-                let failed = frame.is_err();
-                let frame = frame.map(|frame| (first + frame.interface, frame));
-                if frames.send(frame).await.is_err() || failed {
-                    break;
-                }
-            }
+            listen(&mut tap, first, &frames, stopped).await;
             // Nobody listens any more only if the verb has failed.
             let _ = drops.send(tap.dropped().unwrap_or(0));
         });
@@ -83,10 +77,16 @@ pub(crate) async fn capture(
         eprintln!("listening on {labels}; Ctrl-C ends it");
     }
     let mut seen = 0;
+    let mut interrupted = false;
     'capture: while count.is_none_or(|count| seen < count) {
         let frame = tokio::select! {
             frame = heard.recv() => frame,
-            () = interrupt.recv() => break,
+            () = interrupt.recv(), if !interrupted => {
+                // What was heard until now is still to come; the taps end after it.
+                interrupted = true;
+                stop.send_replace(true);
+                continue;
+            }
         };
         let Some(frame) = frame else { break };
         // What the other taps have heard meanwhile belongs between: a packet is shown along its path.
@@ -95,8 +95,7 @@ pub(crate) async fn capture(
         while let Ok(frame) = heard.try_recv() {
             batch.push(frame.map_err(unreadable)?);
         }
-        batch.sort_by_key(|(_, frame)| frame.timestamp);
-        for (index, frame) in batch {
+        for (index, frame) in in_order(batch, &ears) {
             let ear = &ears[index];
             let decoded = packet::decode(ear.link, &frame.bytes, frame.original_len);
             if filter.as_ref().is_some_and(|filter| !filter.matches(&decoded)) {
@@ -122,6 +121,49 @@ pub(crate) async fn capture(
         eprintln!("{seen} packets captured, {lost} dropped by the kernel");
     }
     Ok(ExitCode::Done)
+}
+
+/// Frames of several taps in the order of their time stamps, those of one tap in the order in which it heard them: what is sent just
+/// after a tap was opened, before the kernel has begun to stamp, is stamped when it is read.
+fn in_order(batch: Vec<(usize, Captured)>, ears: &[Ear]) -> impl Iterator<Item = (usize, Captured)> {
+    let mut latest: BTreeMap<usize, SystemTime> = BTreeMap::new();
+    let stamped = batch.into_iter().map(|(index, frame)| {
+        let latest = latest.entry(ears[index].tap).or_insert(frame.timestamp);
+        *latest = frame.timestamp.max(*latest);
+        (*latest, index, frame)
+    });
+    let mut stamped: Vec<_> = stamped.collect();
+    stamped.sort_by_key(|(at, ..)| *at);
+    stamped.into_iter().map(|(_, index, frame)| (index, frame))
+}
+
+/// Passes on what a tap hears until it is told to stop, and then what it has heard before that; or until nobody wants it.
+async fn listen(
+    tap: &mut Tap,
+    first: usize,
+    frames: &mpsc::Sender<io::Result<(usize, Captured)>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let pass_on = async |frame: io::Result<Captured>| {
+        let failed = frame.is_err();
+        frames.send(frame.map(|frame| (first + frame.interface, frame))).await.is_ok() && !failed
+    };
+    loop {
+        tokio::select! {
+            frame = tap.next() => if !pass_on(frame).await { return },
+            // Where the other end has gone, nobody waits for the rest.
+            told = stopped.changed() => if told.is_err() { return } else { break },
+        }
+    }
+    if let Err(error) = tap.stop() {
+        pass_on(Err(error)).await;
+        return;
+    }
+    while let Some(frame) = tap.try_next().transpose() {
+        if !pass_on(frame).await {
+            return;
+        }
+    }
 }
 
 fn unreadable(error: io::Error) -> Failure {
@@ -202,6 +244,23 @@ mod tests {
         assert_eq!(interfaces, ["a:eth0", "b:eth0"]);
         assert_eq!(filter, Some(Filter::parse("host 10.0.0.1 and icmp").unwrap()));
         assert_eq!(split(&words("a:eth0")).unwrap().1, None);
+    }
+
+    #[test]
+    fn the_frames_of_a_tap_stay_in_their_order_whatever_their_stamps_say() {
+        use crate::packet::Direction;
+        use std::time::{Duration, UNIX_EPOCH};
+        let ear = |tap| Ear { tap, label: String::new(), link: LinkType::Ethernet, id: None };
+        let ears = [ear(0), ear(0), ear(1)];
+        let frame = |index: usize, number: u8, millis: u64| {
+            let timestamp = UNIX_EPOCH + Duration::from_millis(millis);
+            let (bytes, original_len) = (vec![number], 1);
+            (index, Captured { interface: 0, direction: Direction::In, timestamp, bytes, original_len })
+        };
+        // The second was stamped late.
+        let batch = vec![frame(0, 1, 10), frame(0, 2, 50), frame(1, 3, 20), frame(2, 4, 15), frame(2, 5, 60)];
+        let order: Vec<u8> = in_order(batch, &ears).map(|(_, frame)| frame.bytes[0]).collect();
+        assert_eq!(order, [1, 4, 2, 3, 5]);
     }
 
     #[test]

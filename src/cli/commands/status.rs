@@ -100,5 +100,10 @@ fn notes(status: &LabStatus) -> String {
     if status.tunl0 != "none" {
         text.push_str(&format!("tunl0: {}\n", status.tunl0));
     }
+    let drops = status.nodes.iter().filter_map(|node| Some((&node.name, &node.tunl0.as_ref()?.statistics.dropped)));
+    for (node, dropped) in drops.filter(|(_, dropped)| !dropped.is_empty()) {
+        let reasons: Vec<String> = dropped.iter().map(|(reason, packets)| format!("{packets} {reason}")).collect();
+        text.push_str(&format!("tunl0 of {node} dropped packets: {}\n", reasons.join(", ")));
+    }
     text
 }

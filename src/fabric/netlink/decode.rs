@@ -65,6 +65,20 @@ pub(in crate::fabric) fn link(message: RouteNetlinkMessage) -> Option<RawLink> {
     Some(RawLink { link, master, alias, operational })
 }
 
+/// The name of the link of an RTM_NEWLINK, and how many packets it dropped that were to be sent on it.
+pub(in crate::fabric) fn dropped(message: RouteNetlinkMessage) -> Option<(IfName, u64)> {
+    let RouteNetlinkMessage::NewLink(LinkMessage { attributes, .. }) = message else { return None };
+    let (mut name, mut dropped) = (None, 0);
+    for attribute in attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = IfName::new(&text).ok(),
+            LinkAttribute::Stats64(counted) => dropped = counted.tx_dropped,
+            _ => {}
+        }
+    }
+    Some((name?, dropped))
+}
+
 fn link_kind(info: &LinkInfo) -> Option<LinkKind> {
     match info {
         LinkInfo::Kind(InfoKind::Veth) => Some(LinkKind::Veth),

@@ -111,6 +111,11 @@ pub(in crate::fabric) fn get_links() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message)
 }
 
+/// A request for every link with what it counted.
+pub(in crate::fabric) fn get_links_with_statistics() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(LinkMessage::default())
+}
+
 /// A request for the link `index`.
 pub(in crate::fabric) fn get_link(index: u32) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();

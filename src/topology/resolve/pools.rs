@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::names::is_dns_name;
 use super::nodes::{DraftNode, Located};
@@ -143,6 +143,14 @@ fn draft(raw: RawIpPool, span: Span, faults: &mut Faults<'_>) -> Option<DraftPoo
         None => Selector::all(),
         Some(text) => selectors::parse(text, "nodeSelector", faults).unwrap_or_else(Selector::all),
     };
+    if cidr.parse::<Ipv6Net>().is_ok() {
+        let ipip = ipip_mode.is_some_and(|mode| *mode != EncapMode::Never);
+        let why = if ipip { "; and IPIP carries IPv4 only" } else { "" };
+        let message = format!("the pool {} is one of IPv6{why}", cidr.as_str());
+        let help = "write an IPv4 network, `cidr = \"10.244.0.0/16\"` say: the lab's pools are IPv4";
+        faults.add("ipv6-pool", cidr.span(), message, "IPv6", help);
+        return None;
+    }
     let net = network(&cidr, "cidr", faults)?;
     if let Some((reserved, what)) = RESERVED.iter().find(|(reserved, _)| overlap(*reserved, net)) {
         let message = format!("the pool {net} overlaps {reserved}, {what}");

@@ -329,7 +329,11 @@ fn a_wrong_pool_or_pinned_address_says_what_to_write() {
             "remove `mode`, and write `ipipMode` or `vxlanMode` in the `[[IPPool]]`",
         ),
         (pool("cidr = «\"10.244.1.0/16\"»"), "host-bits", "write `cidr = \"10.244.0.0/16\"`"),
-        (pool("cidr = «\"fd00::/64\"»"), "invalid-network", "write `cidr = \"10.0.1.0/24\"`, say"),
+        (
+            pool("cidr = «\"fd00::/64\"»"),
+            "ipv6-pool",
+            "write an IPv4 network, `cidr = \"10.244.0.0/16\"` say: the lab's pools are IPv4",
+        ),
         (pool("cidr = «\"169.254.0.0/24\"»"), "reserved-network", "write `cidr = \"10.244.0.0/16\"`, say"),
         (pool("cidr = «\"10.244.0.0/28\"»"), "pool-too-small", "write `blockSize = 28` or more, or a larger `cidr`"),
         (
