@@ -233,7 +233,7 @@ impl Lab {
                 sessions_established: established,
                 sessions: view.sessions.len(),
                 routes: routes.iter().filter(|route| route.proto == RouteProtocol::BIRD).count(),
-                tunl0: self.tunnels.status(&speaker.node),
+                tunl0: self.tunnels.status(&speaker.name),
             });
         }
         let pods = self.plan.pods.iter().map(|pod| PodStatus {
