@@ -175,11 +175,7 @@ async fn capture<L: Lab>(capture: &Capture, expect: Expect, limit: Duration, lab
         Ok(running) => running,
         Err(error) => return Err(error).into(),
     };
-    let traffic = match during {
-        Traffic::Ping(request) => ping(request, expect, limit, lab).await,
-        Traffic::Curl(request) => curl(request, expect, limit, lab).await,
-        Traffic::Exec(command) => exec(command, limit, lab).await,
-    };
+    let traffic = send(during, expect, limit, lab).await;
     let captured = match lab.capture_stop(running).await {
         Ok(captured) => captured,
         Err(error) => return Err(error).into(),
@@ -200,6 +196,26 @@ async fn capture<L: Lab>(capture: &Capture, expect: Expect, limit: Duration, lab
         }
     });
     Done { verdict, captured: Some(captured) }
+}
+
+/// One after the other, until one is not as it must be.
+async fn send<L: Lab>(during: &[Traffic], expect: Expect, limit: Duration, lab: &L) -> Result<Verdict, LabError> {
+    let deadline = Instant::now() + limit;
+    for traffic in during {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(LabError::NotInTime { what: format!("no time was left for {traffic}"), missing: vec![] });
+        }
+        let verdict = match traffic {
+            Traffic::Ping(request) => ping(request, expect, left, lab).await?,
+            Traffic::Curl(request) => curl(request, expect, left, lab).await?,
+            Traffic::Exec(command) => exec(command, left, lab).await?,
+        };
+        if verdict != Verdict::Pass {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Pass)
 }
 
 fn ends<L: Lab>(packet: &PacketPattern, lab: &L) -> Result<PacketEnds, LabError> {

@@ -391,6 +391,24 @@ async fn a_capture_stands_around_its_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_capture_stands_around_all_of_its_traffic_and_what_fails_ends_it() {
+    let lab = FakeLab { packets: vec![seen(Encap::None)], ..FakeLab::new() };
+    let curl = "{ curl = { from = 'a', to = 'b' } }";
+    let step = |during: &str| format!("capture = {{ on = ['n:eth0'], during = [{during}], expect = {{ src = 'a' }} }}");
+    let two = step(&format!("{curl}, {{ ping = {{ from = 'b', to = 'a' }} }}"));
+    let (result, _) = run_steps(&lab, &format!("[[step]]\n{two}")).await;
+    assert_eq!(result.outcome, ScenarioOutcome::Passed);
+    assert_eq!(result.steps[0].name, "capture on n:eth0 during curl a -> b, ping b -> a");
+    let calls = ["capture n:eth0 None", "curl a 10.244.0.2:80/", "ping b 10.244.0.1 x1 56B 10s", "stop"];
+    assert_eq!(*lab.calls.lock().unwrap(), calls);
+    let lab = FakeLab::new();
+    let wrong = failure(&lab, &step(&format!("{{ curl = {{ from = 'a', to = 'b', status = 404 }} }}, {curl}"))).await;
+    assert_eq!(wrong.found, "status 200 (while 0 packets were captured)");
+    assert_eq!(*lab.calls.lock().unwrap(), ["capture n:eth0 None", "curl a 10.244.0.2:80/", "stop"]);
+    assert_eq!(wrong.reproduce.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_capture_that_fails_is_kept() {
     let lab = FakeLab { packets: vec![seen(Encap::Ipip)], ..FakeLab::new() };
     let wrong = failure(&lab, CAPTURE).await;

@@ -32,11 +32,11 @@ impl<'a> Checker<'a> {
             Verb::Curl(curl) => self.curl(curl),
             Verb::Capture(capture) => {
                 capture.on.iter().for_each(|place| self.place(place));
-                match &capture.during {
+                capture.during.iter().for_each(|traffic| match traffic {
                     Traffic::Ping(ping) => self.ping(ping),
                     Traffic::Curl(curl) => self.curl(curl),
                     Traffic::Exec(exec) => self.namespace(&exec.on),
-                }
+                });
                 let expected = capture.expect.iter().map(|expected| &expected.packet);
                 expected.chain(capture.path.iter().map(|hop| &hop.packet)).for_each(|packet| self.ends(packet));
             }

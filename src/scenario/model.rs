@@ -114,7 +114,8 @@ impl fmt::Display for Verb {
             Self::Curl(curl) => write!(f, "{curl}"),
             Self::Capture(capture) => {
                 let on: Vec<String> = capture.on.iter().map(|place| place.to_string()).collect();
-                write!(f, "capture on {} during {}", on.join(", "), capture.during)
+                let during: Vec<String> = capture.during.iter().map(|traffic| traffic.to_string()).collect();
+                write!(f, "capture on {} during {}", on.join(", "), during.join(", "))
             }
             Self::State(state) => write!(f, "{state}"),
             Self::Wait(Wait::Converged) => write!(f, "wait until converged"),
@@ -236,8 +237,9 @@ impl fmt::Display for Exec {
 pub struct Capture {
     /// Every interface that an expectation or a hop is about, each once; never empty.
     pub on: Vec<At<Place>>,
-    /// The traffic. It must come through (or not, with `expect = "fail"`), whatever is captured.
-    pub during: Traffic,
+    /// The traffic, one after the other; never empty. All of it must come through (or none, with `expect = "fail"`), whatever
+    /// is captured.
+    pub during: Vec<Traffic>,
     /// Which packets are taken at all, in tcpdump's words.
     pub filter: Option<At<String>>,
     /// What must be seen; may be empty where there is a path.

@@ -16,7 +16,7 @@ table! {
     RawCapture {
         /// The interfaces, `WHERE:IFACE`, that are counted together where `expect` names none of its own.
         on: Option<At<Vec<At<Text<Place>>>>>,
-        /// The traffic.
+        /// The traffic: a table, or a list of tables, one after the other.
         during: At<RawDuring>,
         /// Which packets are taken at all, in tcpdump's words.
         filter: Option<At<String>>,
@@ -33,13 +33,7 @@ pub(super) struct RawExpectations(pub(super) Vec<At<RawPackets>>);
 
 impl Read for RawExpectations {
     fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Option<Self> {
-        let one = |value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>| {
-            Some(vec![At { value: RawPackets::read(value, faults)?, span: value.span() }])
-        };
-        match value.get_ref() {
-            DeValue::Array(_) => Vec::read(value, faults).map(Self),
-            _ => one(value, faults).map(Self),
-        }
+        one_or_list(value, faults).map(Self)
     }
 }
 
@@ -53,14 +47,49 @@ impl JsonSchema for RawExpectations {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<RawPackets>();
-        json_schema!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] })
+        one_or_list_schema(generator.subschema_for::<RawPackets>())
     }
 }
 
+/// One kind of traffic, or a list.
+#[derive(Clone, Debug)]
+pub(super) struct RawDuring(pub(super) Vec<At<RawTraffic>>);
+
+impl Read for RawDuring {
+    fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Option<Self> {
+        one_or_list(value, faults).map(Self)
+    }
+}
+
+impl JsonSchema for RawDuring {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "During".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        one_or_list_schema(generator.subschema_for::<RawTraffic>())
+    }
+}
+
+/// A table, or a list of tables.
+fn one_or_list<T: Read>(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Option<Vec<At<T>>> {
+    match value.get_ref() {
+        DeValue::Array(_) => Vec::read(value, faults),
+        _ => Some(vec![At { value: T::read(value, faults)?, span: value.span() }]),
+    }
+}
+
+fn one_or_list_schema(one: Schema) -> Schema {
+    json_schema!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] })
+}
+
 table! {
-    /// The traffic of a capture: exactly one.
-    RawDuring {
+    /// Some traffic of a capture: exactly one of these.
+    RawTraffic {
         /// ICMP echo requests.
         ping: Option<At<RawPing>>,
         /// An HTTP GET.

@@ -18,11 +18,11 @@ pub fn commands(verb: &Verb, lab: &LabName, address: &dyn Fn(&str) -> Option<IpA
                 shell.inside(&place.namespace, &format!("tcpdump --immediate-mode -nevi {}{filter}", place.interface))
             };
             let mut commands: Vec<String> = capture.on.iter().map(tcpdump).collect();
-            commands.extend(match &capture.during {
+            commands.extend(capture.during.iter().flat_map(|traffic| match traffic {
                 Traffic::Ping(ping) => shell.ping(ping),
                 Traffic::Curl(curl) => shell.curl(curl),
                 Traffic::Exec(exec) => vec![shell.exec(exec)],
-            });
+            }));
             commands
         }
         Verb::State(state) | Verb::Wait(Wait::State(state)) => shell.state(state),

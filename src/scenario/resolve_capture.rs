@@ -21,11 +21,16 @@ impl Resolver<'_> {
             let message = "`path` has its own interfaces: nothing is counted on these";
             self.fault::<()>("contradiction", &on.span, message.into(), "leave `on` out, or add `expect`");
         }
-        let during = self.traffic(during, expect);
+        if during.0.is_empty() && !unsound {
+            let help = "write `during = { ping = { from = \"node1-pod1\", to = \"node1-pod2\" } }`, say";
+            self.note("vacuous", &during.span, "nothing is sent while packets are captured", help);
+        }
+        let during: Option<Vec<Traffic>> =
+            during.value.0.into_iter().map(|traffic| self.traffic(traffic, expect)).collect();
         let together: Vec<At<Place>> = on.map(|on| on.value.into_iter().map(place).collect()).unwrap_or_default();
         let mut heard: Vec<At<Place>> = Vec::new();
         let expectations = packets.map(|packets| packets.value.0).unwrap_or_default();
-        let hops = path.map(|path| self.hops(path, during.as_ref(), unsound, &mut heard));
+        let hops = path.map(|path| self.hops(path, during.as_deref(), unsound, &mut heard));
         let expectations: Option<Vec<PacketExpectation>> =
             expectations.into_iter().map(|packets| self.packets(packets, &together, &mut heard)).collect();
         if let Some(filter) = &filter {
@@ -72,8 +77,8 @@ impl Resolver<'_> {
         self.fault::<()>(code, span, message.into(), help);
     }
 
-    fn traffic(&mut self, during: At<RawDuring>, expect: Expect) -> Option<Traffic> {
-        let RawDuring { ping, curl, exec, unsound } = during.value;
+    fn traffic(&mut self, during: At<RawTraffic>, expect: Expect) -> Option<Traffic> {
+        let RawTraffic { ping, curl, exec, unsound } = during.value;
         let spans = [
             ("ping", ping.as_ref().map(|at| &at.span)),
             ("curl", curl.as_ref().map(|at| &at.span)),
@@ -149,7 +154,7 @@ impl Resolver<'_> {
     fn hops(
         &mut self,
         path: At<Vec<At<RawHop>>>,
-        during: Option<&Traffic>,
+        during: Option<&[Traffic]>,
         unsound: bool,
         heard: &mut Vec<At<Place>>,
     ) -> Option<Vec<Hop>> {
@@ -177,18 +182,17 @@ impl Resolver<'_> {
         Some(hops)
     }
 
-    /// Where the packets of the traffic go that are looked for on their way.
-    fn destination(&mut self, during: Option<&Traffic>, first_hop: &Span) -> Option<At<String>> {
-        match during? {
-            Traffic::Ping(ping) => Some(ping.to.clone()),
-            Traffic::Curl(curl) => Some(curl.to.clone()),
-            Traffic::Exec(_) => self.fault(
-                "missing-key",
-                first_hop,
-                "which packet? A command does not say where it sends".into(),
-                "write `dst = \"node1-pod2\"`, say, in the first hop",
-            ),
-        }
+    /// Where the packet goes that is followed.
+    fn destination(&mut self, during: Option<&[Traffic]>, first_hop: &Span) -> Option<At<String>> {
+        let message = match during? {
+            [Traffic::Ping(ping)] => return Some(ping.to.clone()),
+            [Traffic::Curl(curl)] => return Some(curl.to.clone()),
+            [Traffic::Exec(_)] => "which packet? A command does not say where it sends",
+            [] => return None,
+            [..] => "which packet? There is more than one kind of traffic",
+        };
+        let help = "write `dst = \"node1-pod2\"`, say, in the first hop";
+        self.fault("missing-key", first_hop, message.into(), help)
     }
 
     fn pattern(&mut self, fields: Fields) -> PacketPattern {

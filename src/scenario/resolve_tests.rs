@@ -572,7 +572,7 @@ fn the_schema_has_every_verb_and_refuses_other_keys() {
 #[test]
 fn the_scenarios_that_come_with_the_lab_are_valid() {
     for (name, text, steps) in [
-        ("calico-bgp-fullmesh", include_str!("../../scenarios/calico-bgp-fullmesh.toml"), 34),
+        ("calico-bgp-fullmesh", include_str!("../../scenarios/calico-bgp-fullmesh.toml"), 35),
         ("one-node", include_str!("../../scenarios/one-node.toml"), 10),
         ("bgp-100", include_str!("../../scenarios/bgp-100.toml"), 14),
     ] {
