@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::close;
 use crate::fabric::netns::Netns;
 use crate::fabric::socket;
 
@@ -92,6 +93,7 @@ async fn accept(listener: TcpListener, body: Bytes) {
 }
 
 async fn serve(stream: TcpStream, body: Bytes) {
+    close::reset_if_dropped(&stream);
     let service = service_fn(|request: Request<Incoming>| {
         let response = respond(request.method(), request.uri().query(), body.clone());
         async move { Ok::<_, Infallible>(response) }
@@ -101,10 +103,13 @@ async fn serve(stream: TcpStream, body: Bytes) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_LIMIT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // A client that breaks off or does not speak HTTP is that client's business.
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        tracing::debug!(%error, "a connection to a pod ended early");
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown();
+    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(served)) => close::close(served.io.into_inner()).await,
+        // A client that breaks off or does not speak HTTP is that client's business.
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to a pod ended early"),
+        Err(_) => {}
     }
 }
 
