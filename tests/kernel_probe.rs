@@ -179,6 +179,22 @@ async fn a_path_that_is_too_narrow_is_named_first_by_the_router_and_then_by_the_
 }
 
 #[tokio::test]
+async fn a_probe_asks_the_path_anew_and_the_host_names_its_own_mtu() {
+    let world = World::new();
+    let probe = |size| PingOptions { size, path_mtu: PathMtuDiscovery::Probe, ..PingOptions::new(B) };
+    for _ in 0..2 {
+        let report = pinged(&world, probe(1373)).await;
+        let errors: Vec<_> = report.errors.iter().map(|error| (error.from, error.mtu)).collect();
+        assert_eq!((errors, report.local_errors), (vec![(R, Some(1400))], vec![]));
+    }
+    assert_eq!(pinged(&world, probe(1372)).await.received, 1);
+    // The host knows by now that 1400 pass, and refuses by its interface all the same.
+    let report = pinged(&world, probe(1473)).await;
+    let refused: Vec<_> = report.local_errors.iter().map(|error| (error.to_string(), error.mtu)).collect();
+    assert_eq!(refused, [("ping: local error: message too long, mtu=1500".into(), Some(1500))]);
+}
+
+#[tokio::test]
 async fn what_the_host_itself_refuses_is_part_of_the_report() {
     let world = World::new();
     let report = pinged(&world, PingOptions { count: 2, ..PingOptions::new(BLACKHOLE) }).await;
@@ -217,6 +233,71 @@ async fn a_pod_says_its_name_and_its_address() {
         ) {}
     };
     tokio::time::timeout(Duration::from_secs(5), gone).await.expect("nobody listens once the server is dropped");
+}
+
+#[tokio::test]
+async fn a_pod_serves_as_many_bytes_as_are_asked_for() {
+    let world = World::new();
+    let _server = serve_pod(&world.b, &PodPage { name: "p".into(), address: B }).unwrap();
+    let remote = SocketAddr::from((B, 80));
+    let reply = http_get(&world.a, remote, None, "/?size=1000000", Duration::from_secs(5)).await.unwrap();
+    assert_eq!((reply.status, reply.body.len()), (200, 1_000_000));
+    assert!(reply.text().starts_with("PodName: p | PodIP: eth0 10.9.2.2/32\nPodName: p | "));
+}
+
+/// Connections of a namespace that the kernel still keeps a socket for: what has ended in order waits in TIME_WAIT (6)
+/// without one.
+fn connections(name: &str) -> Vec<String> {
+    let output = Command::new("ip").args(["netns", "exec", name, "cat", "/proc/net/tcp"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let kept = |line: &&str| !matches!(line.split_whitespace().nth(3), Some("06" | "0A"));
+    table.lines().skip(1).filter(kept).map(Into::into).collect()
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_page_that_was_got() {
+    let world = World::new();
+    let server = serve_pod(&world.b, &PodPage { name: "p".into(), address: B }).unwrap();
+    let remote = SocketAddr::from((B, 80));
+    http_get(&world.a, remote, None, "/?size=100000", Duration::from_secs(5)).await.unwrap();
+    assert_eq!(connections(&world.names[0]), Vec::<String>::new());
+    drop(server);
+    let gone = async {
+        while !connections(&world.names[2]).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the pod's end is gone as well");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_connections_whose_way_is_cut() {
+    let world = World::new();
+    let page = PodPage { name: "p".into(), address: B };
+    let server = serve_pod(&world.b, &page).unwrap();
+    let silent = vec![Target { local: None, remote: SocketAddr::from((B, 80)) }];
+    let held = tcp_connect_start(&world.a, silent).unwrap().remove(0).unwrap().established().await.unwrap();
+    let listener = tcp_listen(&world.b, SocketAddr::from((B, 82))).unwrap();
+    let cut = async {
+        let accepted = listener.accept().await.unwrap();
+        ip(&["-n", &world.names[1], "link", "set", "ra", "down"]);
+        accepted
+    };
+    let get = http_get(&world.a, SocketAddr::from((B, 82)), None, "/", Duration::from_millis(500));
+    let (reply, (accepted, _)) = tokio::join!(get, cut);
+    assert!(matches!(reply, Err(HttpError::TimedOut { doing: "get from", .. })), "{reply:?}");
+    // Of the client's two connections only the one that is held is left.
+    assert_eq!(connections(&world.names[0]).len(), 1);
+    for stream in [held, accepted] {
+        stream.set_zero_linger().unwrap();
+    }
+    drop(server);
+    let gone = async {
+        while !connections(&world.names[2]).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the pod resets what it served");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! What README.md says of files and verbs is so.
 
-#![expect(clippy::disallowed_methods, reason = "runs the program")]
+#![expect(clippy::disallowed_methods, reason = "runs the program and reads files")]
 
+use std::path::Path;
 use std::process::Command;
 
 use lab::{plan, scenario, topology};
@@ -68,20 +69,40 @@ fn the_scenario_is_one_of_the_topology_that_it_names() {
 }
 
 #[test]
-fn the_scenarios_that_come_with_the_lab_are_about_their_topologies() {
-    for (name, steps, nodes) in [
-        (
-            "calico-bgp-fullmesh",
-            include_str!("../scenarios/calico-bgp-fullmesh.toml"),
-            include_str!("../topologies/calico-bgp-fullmesh.toml"),
-        ),
-        ("bgp-100", include_str!("../scenarios/bgp-100.toml"), include_str!("../topologies/bgp-100.toml")),
-        ("one-node", include_str!("../scenarios/one-node.toml"), include_str!("../topologies/one-node.toml")),
-    ] {
-        let topology = topology::parse(nodes, name).unwrap_or_else(|faults| panic!("{name}: {faults:#?}"));
-        let scenario = scenario::parse(steps).unwrap_or_else(|faults| panic!("{name}: {faults:#?}"));
-        assert_eq!(scenario::check(&scenario, &topology), [], "{name}");
+fn the_steps_that_are_shown_alone_are_steps_of_the_ipip_cluster() {
+    let text = include_str!("../topologies/calico-ipip.toml");
+    let topology = topology::parse(text, "calico-ipip").unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let alone = |block: &&str| !block.contains("[[step]]") && !block.contains("[[node]]");
+    let steps: Vec<_> = blocks("toml").into_iter().filter(alone).collect();
+    assert_eq!(steps.len(), 2);
+    for step in steps {
+        let text = format!("topology = \"calico-ipip.toml\"\n[[step]]\n{step}");
+        let scenario = scenario::parse(&text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        assert_eq!(scenario::check(&scenario, &topology), [], "{step}");
     }
+}
+
+#[test]
+fn the_scenarios_that_come_with_the_lab_are_about_their_topologies() {
+    let read = |folder: &str, name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let files = std::fs::read_dir(folder).expect("scenarios/ is readable").flatten();
+    let mut seen = 0;
+    for file in files {
+        let name = file.file_name().into_string().expect("names are text");
+        let scenario =
+            scenario::parse(&read("scenarios", &name)).unwrap_or_else(|faults| panic!("{name}: {faults:#?}"));
+        assert_eq!(scenario.topology.value, format!("../topologies/{name}"));
+        let nodes = read("topologies", &name);
+        let topology = topology::parse(&nodes, name.trim_end_matches(".toml"))
+            .unwrap_or_else(|faults| panic!("{name}: {faults:#?}"));
+        assert_eq!(scenario::check(&scenario, &topology), [], "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 13, "{seen} scenarios");
 }
 
 #[test]

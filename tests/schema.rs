@@ -96,20 +96,27 @@ fn check(schema: &Value, value: &Value) -> Vec<String> {
     faults(schema, schema, value, "")
 }
 
+/// Every file of `folder` is as the schema of its kind says.
+fn check_all(kind: &str, folder: &str) {
+    let schema = schema(kind);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let names = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display())).flatten();
+    let mut seen = 0;
+    for name in names.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+        assert_eq!(check(&schema, &file(&format!("{folder}/{name}"))), Vec::<String>::new(), "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 13, "{seen} files in {folder}");
+}
+
 #[test]
 fn the_topologies_that_come_with_the_lab_are_as_the_schema_says() {
-    let schema = schema("topology");
-    for name in ["calico-bgp-fullmesh", "bgp-100", "one-node"] {
-        assert_eq!(check(&schema, &file(&format!("topologies/{name}.toml"))), Vec::<String>::new(), "{name}");
-    }
+    check_all("topology", "topologies");
 }
 
 #[test]
 fn the_scenarios_that_come_with_the_lab_are_as_the_schema_says() {
-    let schema = schema("scenario");
-    for name in ["calico-bgp-fullmesh", "bgp-100", "one-node"] {
-        assert_eq!(check(&schema, &file(&format!("scenarios/{name}.toml"))), Vec::<String>::new(), "{name}");
-    }
+    check_all("scenario", "scenarios");
 }
 
 #[test]
@@ -137,6 +144,12 @@ fn the_schemas_refuse_what_the_program_refuses() {
         json!({ "topology": "a.toml", "step": [{ "sleep": "2s" }] }),
         json!({ "topology": "a.toml", "step": [{ "ping": { "from": "a" } }] }),
         json!({ "topology": "a.toml", "step": [{ "ping": ping, "expect": "maybe" }] }),
+        json!({ "topology": "a.toml", "step": [{ "mtu": ping }] }),
+        json!({ "topology": "a.toml", "step": [{ "mtu": { "from": "a", "to": "b", "largest": 1500, "beyond": "silent" } }] }),
+        json!({ "topology": "a.toml", "step": [{ "mtu": { "from": "a", "to": "b", "largest": 1500, "beyond": { "by": "a" } } }] }),
+        json!({ "topology": "a.toml", "step": [{ "capture": { "during": [], "path": [{ "on": "a:eth0" }] } }] }),
+        json!({ "topology": "a.toml", "step": [{ "capture": { "during": { "ping": ping }, "path": [{ "ttl": 64 }] } }] }),
+        json!({ "topology": "a.toml", "step": [{ "capture": { "during": { "ping": ping }, "expect": [{ "on": 1 }] } }] }),
     ] {
         assert_ne!(check(&scenario, &wrong), Vec::<String>::new(), "{wrong}");
     }

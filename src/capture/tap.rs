@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use nix::ifaddrs::getifaddrs;
 use nix::libc;
@@ -19,6 +19,7 @@ use socket2::{SockFilter, SockRef};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::stamps::{self, system_time};
 use crate::fabric::netns::Netns;
 use crate::net::{IfName, NetnsName};
 use crate::packet::{Direction, LinkType};
@@ -30,7 +31,7 @@ pub struct Captured {
     pub interface: usize,
     /// Which way it went.
     pub direction: Direction,
-    /// When, by the kernel's clock, to the nanosecond.
+    /// When it passed, by the kernel's clock, to the nanosecond: what is earlier on one interface than on another was there first.
     pub timestamp: SystemTime,
     /// Its bytes, from the link-layer header of the interface on.
     pub bytes: Vec<u8>,
@@ -94,6 +95,7 @@ impl Tap {
     /// An interface does not exist, or the socket cannot be opened (it takes CAP_NET_RAW).
     pub fn open(netns: &Netns, interfaces: &[IfName]) -> Result<Self, CaptureError> {
         let failed = |source| CaptureError::Io { netns: netns.name().clone(), source };
+        stamps::keep_on(netns).map_err(failed)?;
         let wanted = interfaces.to_vec();
         let opened = netns.run(move || open_socket(&wanted)).and_then(|outcome| outcome).map_err(failed)?;
         let (socket, chosen) = opened.map_err(|Missing { interface, present }| CaptureError::NoInterface {
@@ -327,11 +329,6 @@ impl Reader {
         let bytes = self.buffer[..original_len.min(SNAP_LENGTH)].to_vec();
         Ok(Some(Captured { interface, direction, timestamp, bytes, original_len }))
     }
-}
-
-fn system_time(at: TimeSpec) -> SystemTime {
-    let seconds = u64::try_from(at.tv_sec()).unwrap_or(0);
-    UNIX_EPOCH + Duration::new(seconds, u32::try_from(at.tv_nsec()).unwrap_or(0))
 }
 
 #[cfg(test)]

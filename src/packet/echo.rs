@@ -138,6 +138,8 @@ pub struct LocalError {
     pub errno: i32,
     /// As ping says it: `Network is unreachable`; `message too long, mtu=1440`.
     pub message: String,
+    /// The MTU in bytes that the request is longer than, where that is why.
+    pub mtu: Option<u32>,
 }
 
 impl PingReport {
@@ -322,7 +324,7 @@ mod tests {
                 Reply { seq: 3, ttl: 62, rtt: Duration::from_micros(1234), from: TARGET, length: 64 },
             ],
             errors: vec![IcmpError { seq: 2, icmp_type: 3, code: 1, from: ROUTER, mtu: None }],
-            local_errors: vec![LocalError { seq: 4, errno: 101, message: "Network is unreachable".into() }],
+            local_errors: vec![LocalError { seq: 4, errno: 101, message: "Network is unreachable".into(), mtu: None }],
             elapsed: Duration::from_millis(7),
         };
         let expected = "\

@@ -11,6 +11,8 @@
 //! | `line` | a packet as one line in tcpdump's words |
 //! | `filter` | the filter language of tcpdump |
 //! | `echo` | ICMP echo messages, and the report of a ping |
+//! | `path_mtu` | the search for the largest packet that passes |
+//! | `identity` | by what a packet is recognised on several interfaces |
 //! | `ipip` | what Linux's IP-in-IP tunnel makes of a packet |
 //! | `offload` | segmentation and its reverse, for a device that takes large packets |
 //! | `checksum` | the Internet checksum |
@@ -20,14 +22,17 @@ mod checksum;
 mod decode;
 pub mod echo;
 pub mod filter;
+mod identity;
 pub mod ipip;
 mod layer;
 mod line;
 pub mod offload;
+pub mod path_mtu;
 
 pub use bgp::BgpMessage;
 pub use decode::decode;
 pub use filter::{Filter, FilterError};
+pub use identity::Identity;
 pub use layer::{
     Arp, Direction, Encap, Ethernet, Icmp, Icmpv6, IpPair, Ipv4, Ipv6, Layer, LinkType, Packet, Tcp, TcpFlags,
     TcpOption, Udp, Vxlan,

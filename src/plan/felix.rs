@@ -52,8 +52,11 @@ impl Felix<'_> {
         let mut part = FelixPart::default();
         let node = &self.topology.nodes[index];
         let assigned = &self.assignment.nodes[index];
-        if let Some(address) = assigned.ipip_tunnel {
-            part.links.push(tunnel(tunl0(), LinkKindPlan::Tunl0, host_mtu.saturating_sub(IPIP_OVERHEAD), address));
+        // On every node as soon as any pool has IPIP on (calico-behaviour 5), also where no such pool selects the node: then it
+        // has no address, and leads to the others' pods all the same.
+        if self.topology.pools.iter().any(|pool| pool.ipip_mode != EncapMode::Never) {
+            let mtu = host_mtu.saturating_sub(IPIP_OVERHEAD);
+            part.links.push(tunnel(tunl0(), LinkKindPlan::Tunl0, mtu, assigned.ipip_tunnel));
         }
         if let Some(address) = assigned.vxlan_tunnel {
             let kind = LinkKindPlan::Vxlan {
@@ -64,7 +67,7 @@ impl Felix<'_> {
             };
             let mtu = host_mtu.saturating_sub(VXLAN_OVERHEAD);
             let mac = Some(names::vtep_mac(&node.name));
-            part.links.push(LinkPlan { mac, ..tunnel(vxlan_calico(), kind, mtu, address) });
+            part.links.push(LinkPlan { mac, ..tunnel(vxlan_calico(), kind, mtu, Some(address)) });
             self.vteps(index, &mut part);
         }
         let own = assigned.blocks.iter().filter(|block| block.prefix_len() < 32);
@@ -103,7 +106,7 @@ impl Felix<'_> {
     }
 
     /// The route of node `from` to `dst` on node `to` (the table of calico-behaviour 3.2); `None` where BIRD has it, or where
-    /// the other end has no tunnel.
+    /// either end has no VTEP.
     fn route(&self, from: usize, to: usize, dst: Ipv4Net, host_mtu: u32) -> Option<Route> {
         let pool = self.pool(dst.addr()).filter(|pool| owns(self.topology.profile, pool))?;
         let (local, remote) = (&self.topology.nodes[from], &self.topology.nodes[to]);
@@ -129,7 +132,6 @@ impl Felix<'_> {
             }
             Encap::Ipip => {
                 let mtu = current.then(|| host_mtu.saturating_sub(IPIP_OVERHEAD));
-                self.assignment.nodes[from].ipip_tunnel?;
                 Route { mtu, ..route.via(remote_address).dev(tunl0()).proto(RouteProtocol::FELIX) }
             }
         })
@@ -144,15 +146,15 @@ impl Felix<'_> {
     }
 }
 
-/// A tunnel device that is up, with its one address.
-fn tunnel(name: IfName, kind: LinkKindPlan, mtu: u32, address: Ipv4Addr) -> LinkPlan {
+/// A tunnel device that is up, with its one address if it has one.
+fn tunnel(name: IfName, kind: LinkKindPlan, mtu: u32, address: Option<Ipv4Addr>) -> LinkPlan {
     LinkPlan {
         name,
         kind,
         mac: None,
         mtu,
         master: None,
-        addresses: vec![IpNet::V4(Ipv4Net::from(address))],
+        addresses: address.map(|address| IpNet::V4(Ipv4Net::from(address))).into_iter().collect(),
         sysctls: Vec::new(),
         up: true,
     }
@@ -251,6 +253,30 @@ mod tests {
         assert_eq!(missing.len(), 3);
         assert!(missing.iter().all(|route| route.dev == Some(tunl0())), "{missing:?}");
         assert_eq!(verify(&table.routes, &node1(&plan).table).missing, []);
+    }
+
+    #[test]
+    fn a_node_outside_the_ipip_pool_has_tunl0_without_an_address_and_routes_through_it() {
+        for (profile, route) in [
+            (Profile::Classic, "10.2.36.0/26 via 10.0.0.202 dev tunl0 proto bird onlink"),
+            (Profile::Current, "10.2.36.0/26 via 10.0.0.202 dev tunl0 proto 80 onlink mtu 1480"),
+        ] {
+            let mut topology = Lab::new("wang")
+                .node("node1.wang.org", "10.0.0.201/24")
+                .node("node2.wang.org", "10.0.0.202/24")
+                .pods("node2.wang.org", 1)
+                .topology();
+            topology.profile = profile;
+            let pool = &mut topology.pools[0];
+            (pool.cidr, pool.ipip_mode) = ("10.2.0.0/16".parse().unwrap(), EncapMode::Always);
+            pool.node_selector = crate::topology::Selector::parse("ipip == 'yes'").unwrap();
+            topology.nodes[1].labels.insert("ipip".into(), "yes".into());
+            let plan = testing::plan(&topology);
+            let device = node1(&plan).link(&tunl0()).unwrap();
+            assert_eq!((device.up, device.mtu, device.addresses.as_slice()), (true, 1480, [].as_slice()));
+            let table: Vec<String> = node1(&plan).table.iter().map(ToString::to_string).collect();
+            assert!(table.iter().any(|line| line == route), "{table:#?}");
+        }
     }
 
     #[test]

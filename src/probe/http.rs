@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::close;
 use crate::fabric::netns::Netns;
 use crate::fabric::socket;
 
@@ -133,7 +134,12 @@ pub async fn http_get(
         Err(_) => return Err(late("connect to")),
         Ok(connected) => connected.map_err(|source| connect_error(remote, source, timeout))?,
     };
-    timeout_at(deadline, exchange(stream, request, remote)).await.unwrap_or_else(|_| Err(late("get from")))
+    let exchanged = timeout_at(deadline, exchange(stream, request, remote)).await;
+    let (reply, stream) = exchanged.unwrap_or_else(|_| Err(late("get from")))?;
+    if let Some(stream) = stream {
+        close::close(stream).await;
+    }
+    Ok(reply)
 }
 
 /// The longest body that is read.
@@ -151,16 +157,18 @@ fn connect_error(remote: SocketAddr, source: io::Error, after: Duration) -> Http
     }
 }
 
+/// The reply, and the connection where there is still one.
 async fn exchange(
     stream: TcpStream,
     request: Request<Empty<Bytes>>,
     remote: SocketAddr,
-) -> Result<HttpReply, HttpError> {
+) -> Result<(HttpReply, Option<TcpStream>), HttpError> {
+    close::reset_if_dropped(&stream);
     let broken = |source: Box<dyn std::error::Error + Send + Sync>| HttpError::Exchange { remote, source };
     let local = stream.local_addr().map_err(|error| broken(error.into()))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(error.into()))?;
-    let reply = async {
+    let reply = async move {
         let response = sender.send_request(request).await.map_err(|error| broken(error.into()))?;
         let (head, body) = Response::into_parts(response);
         let body =
@@ -172,13 +180,20 @@ async fn exchange(
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
         Ok(HttpReply { status: head.status.as_u16(), headers, body: body.to_bytes(), local, remote })
     };
-    tokio::pin!(reply);
+    let connection = connection.without_shutdown();
+    tokio::pin!(reply, connection);
     // The connection makes the reply progress. It may end first, with the reply complete in its buffers.
-    tokio::select! {
+    let (reply, ended) = tokio::select! {
         biased;
-        reply = &mut reply => reply,
-        _ = connection => reply.await,
-    }
+        reply = &mut reply => (reply?, None),
+        ended = &mut connection => (reply.await?, Some(ended)),
+    };
+    // Nothing more is asked for: a connection that is still there ends now.
+    let ended = match ended {
+        Some(ended) => ended,
+        None => connection.await,
+    };
+    Ok((reply, ended.ok().map(|parts| parts.io.into_inner())))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! The edge of what a lab is asked: every socket is opened inside a namespace and used from the runtime. Nothing here knows
 //! labs, nodes or scenarios.
 
+mod close;
 mod http;
 mod ping;
 mod pod;

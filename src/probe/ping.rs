@@ -3,15 +3,15 @@
 //! The messages and the report are `packet::echo`'s; here are the socket, the clock and the pace.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -68,6 +68,9 @@ pub enum PathMtuDiscovery {
     Do,
     /// DF is not set.
     Dont,
+    /// DF is set; what is longer than the interface's MTU is refused. What was learned of the path is not heeded, so that it
+    /// can be learned again.
+    Probe,
 }
 
 /// Why nothing could be sent.
@@ -143,6 +146,7 @@ fn open_socket(options: &PingOptions) -> Result<Socket, OpenError> {
         PathMtuDiscovery::Want => libc::IP_PMTUDISC_WANT,
         PathMtuDiscovery::Do => libc::IP_PMTUDISC_DO,
         PathMtuDiscovery::Dont => libc::IP_PMTUDISC_DONT,
+        PathMtuDiscovery::Probe => libc::IP_PMTUDISC_PROBE,
     };
     setsockopt(&socket, option::IpMtuDiscover, &discovery)?;
     if let Some(ttl) = options.ttl {
@@ -263,26 +267,37 @@ fn note(answer: Answer, now: Instant, pending: &mut Pending, report: &mut PingRe
 
 fn local_error(netns: &Netns, options: &PingOptions, seq: u32, error: &io::Error) -> LocalError {
     let errno = error.raw_os_error().unwrap_or(0);
-    let mut message = match errno {
+    let message = match errno {
         0 => error.to_string(),
         errno => Errno::from_raw(errno).desc().to_owned(),
     };
-    if errno == libc::EMSGSIZE
-        && let Some(mtu) = path_mtu(netns, options)
-    {
-        message = format!("message too long, mtu={mtu}");
+    match (errno == libc::EMSGSIZE).then(|| refusing_mtu(netns, options)).flatten() {
+        Some(mtu) => LocalError { seq, errno, message: format!("message too long, mtu={mtu}"), mtu: Some(mtu) },
+        None => LocalError { seq, errno, message, mtu: None },
     }
-    LocalError { seq, errno, message }
 }
 
-/// The MTU of the way to the target as the namespace knows it: IP_MTU (ip(7)) of a socket connected to it.
-fn path_mtu(netns: &Netns, options: &PingOptions) -> Option<i32> {
-    let source = options.source.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let target = options.target;
+/// The MTU that a request is longer than which the kernel has just refused: it is said with the refusal, in the error queue
+/// (IP_RECVERR, ip(7)). The request is offered to the kernel once more, by a socket of its own: one with that option would
+/// fail at every ICMP message that comes.
+fn refusing_mtu(netns: &Netns, options: &PingOptions) -> Option<u32> {
+    let options = options.clone();
     let mtu = netns.run(move || {
-        let socket = std::net::UdpSocket::bind((source, 0)).ok()?;
-        socket.connect((target, 9)).ok()?;
-        getsockopt(&socket, sockopt::IpMtu).ok()
+        let socket = open_socket(&options).ok()?;
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true).ok()?;
+        let target = SockAddr::from(SocketAddrV4::new(options.target, 0));
+        socket.send_to(&echo::request(0, 0, options.size), &target).err()?;
+        let mut data = [0; 64];
+        let mut parts = [IoSliceMut::new(&mut data)];
+        let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
+        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags).ok()?;
+        message.cmsgs().ok()?.find_map(|control| match control {
+            ControlMessageOwned::Ipv4RecvErr(error, _) if error.ee_errno == libc::EMSGSIZE as u32 => {
+                Some(error.ee_info)
+            }
+            _ => None,
+        })
     });
     mtu.ok().flatten()
 }

@@ -1,4 +1,4 @@
-//! The web server of a pod: one line about itself for every GET.
+//! The web server of a pod: one line about itself for every GET, or with `?size=N` that line over and over, N bytes of it.
 //!
 //! A lab has hundreds of these in one process, so each is a listener and one task; a connection is a task of its own only while
 //! it lasts. Whoever connects may be slow or hostile: heads are bounded in size and time, connections in number.
@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::close;
 use crate::fabric::netns::Netns;
 use crate::fabric::socket;
 
@@ -50,8 +51,8 @@ impl Drop for PodServer {
     }
 }
 
-/// Serves `page` and a line end as plain text on port 80 of every address of `netns`. It listens when this returns. Must be
-/// called within a tokio runtime.
+/// Serves `page` and a line end as plain text on port 80 of every address of `netns`; a query `size=N` asks for exactly N bytes,
+/// at most 1 MiB, of that line repeated. It listens when this returns. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// The kernel's, from listening: the port is taken.
@@ -69,6 +70,8 @@ const HEAD_LIMIT: usize = 16 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a whole connection, its slow end included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest body that can be asked for, in bytes: what `http_get` reads.
+const MAX_BODY: usize = 1 << 20;
 /// The pause after a failure to accept, which is a lack of descriptors or memory and does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -90,8 +93,9 @@ async fn accept(listener: TcpListener, body: Bytes) {
 }
 
 async fn serve(stream: TcpStream, body: Bytes) {
+    close::reset_if_dropped(&stream);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), body.clone());
+        let response = respond(request.method(), request.uri().query(), body.clone());
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -99,23 +103,37 @@ async fn serve(stream: TcpStream, body: Bytes) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_LIMIT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // A client that breaks off or does not speak HTTP is that client's business.
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        tracing::debug!(%error, "a connection to a pod ended early");
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown();
+    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(served)) => close::close(served.io.into_inner()).await,
+        // A client that breaks off or does not speak HTTP is that client's business.
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to a pod ended early"),
+        Err(_) => {}
     }
 }
 
-fn respond(method: &Method, body: Bytes) -> Response<Full<Bytes>> {
+fn respond(method: &Method, query: Option<&str>, line: Bytes) -> Response<Full<Bytes>> {
     // For HEAD hyper leaves the body out and keeps its length.
-    if matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = Response::new(Full::new(body));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, Bytes::new());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let size = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("size="));
+    match size.map(|size| size.parse().ok().filter(|size| *size <= MAX_BODY)) {
+        None => text(StatusCode::OK, line),
+        Some(Some(size)) => text(StatusCode::OK, line.iter().copied().cycle().take(size).collect()),
+        Some(None) => {
+            text(StatusCode::BAD_REQUEST, Bytes::from(format!("size is a whole number from 0 to {MAX_BODY}\n")))
+        }
+    }
+}
+
+fn text(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -131,7 +149,26 @@ mod tests {
 
     #[test]
     fn only_get_and_head_are_answered() {
-        let status = |method: Method| respond(&method, Bytes::new()).status().as_u16();
+        let status = |method: Method| respond(&method, None, Bytes::new()).status().as_u16();
         assert_eq!((status(Method::GET), status(Method::HEAD), status(Method::POST)), (200, 200, 405));
+    }
+
+    #[tokio::test]
+    async fn a_size_that_is_asked_for_is_the_line_over_and_over() {
+        use http_body_util::BodyExt as _;
+        for (query, status, expected) in [
+            (None, 200, "PodName: p\n"),
+            (Some("thing&sizes=3"), 200, "PodName: p\n"),
+            (Some("size=0"), 200, ""),
+            (Some("size=4"), 200, "PodN"),
+            (Some("a=b&size=15"), 200, "PodName: p\nPodN"),
+            (Some("size=1048577"), 400, "size is a whole number from 0 to 1048576\n"),
+            (Some("size=-1"), 400, "size is a whole number from 0 to 1048576\n"),
+        ] {
+            let response = respond(&Method::GET, query, Bytes::from("PodName: p\n"));
+            assert_eq!(response.status().as_u16(), status, "{query:?}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, expected, "{query:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::bgp::view::SpeakerView;
 use crate::net::{FdbEntry, LabName, Link, Neighbour, Route};
+use crate::probe::PathMtuDiscovery;
 use crate::scenario::{Do, ExecResult, HttpResult, PingResult, Place, SeenPacket};
 
 /// A running lab, as steps see it. Implementors write the methods as `async fn`.
@@ -112,8 +113,8 @@ pub struct PingRequest {
     pub count: u32,
     /// Payload in bytes.
     pub size: u16,
-    /// Don't Fragment.
-    pub df: bool,
+    /// What is done with a request that is longer than the path's MTU, as far as that is known.
+    pub path_mtu: PathMtuDiscovery,
     /// For all of them together.
     pub timeout: Duration,
 }

@@ -16,12 +16,13 @@ use crate::control::{Change, Client, DoRequest, Order, Outcome, StateDir, StateE
 use crate::fabric::netns::Netns;
 use crate::fabric::observe;
 use crate::net::{FdbEntry, IfName, LabName, Link, Neighbour, Route};
+use crate::packet::echo::IcmpError;
 use crate::packet::{self, Filter, Layer, LinkType, Packet};
 use crate::plan::Plan;
-use crate::probe::{HttpError, PathMtuDiscovery, PingOptions, http_get, ping};
+use crate::probe::{HttpError, PingOptions, http_get, ping};
 use crate::report::chain;
 use crate::scenario::{
-    Do, Encap, ExecResult, HttpResult, LinkAction, PeerAction, PingReply, PingResult, Place, SeenPacket,
+    Do, Encap, ExecResult, HttpResult, LinkAction, Obstacle, PeerAction, PingReply, PingResult, Place, SeenPacket,
 };
 use crate::topology::Topology;
 
@@ -139,7 +140,7 @@ impl Lab for LiveLab {
         let options = PingOptions {
             count: request.count,
             size: request.size,
-            path_mtu: if request.df { PathMtuDiscovery::Do } else { PathMtuDiscovery::Want },
+            path_mtu: request.path_mtu,
             timeout: REPLY.min(request.timeout / request.count.max(1)),
             ..PingOptions::new(target)
         };
@@ -149,18 +150,23 @@ impl Lab for LiveLab {
             ttl: reply.ttl,
             round_trip: reply.rtt,
         });
-        let errors = report.errors.iter().map(ToString::to_string);
-        Ok(PingResult {
-            sent: report.sent,
-            replies: replies.collect(),
-            errors: errors.chain(report.local_errors.iter().map(ToString::to_string)).collect(),
-        })
+        let from_others = report.errors.iter().map(|error| match error {
+            IcmpError { icmp_type: 3, code: 4, from, mtu, .. } => {
+                Obstacle::FragmentationNeeded { from: (*from).into(), mtu: *mtu }
+            }
+            other => Obstacle::Other(other.to_string()),
+        });
+        let own = report.local_errors.iter().map(|error| match error.mtu {
+            Some(mtu) => Obstacle::Local { mtu: Some(mtu) },
+            None => Obstacle::Other(error.to_string()),
+        });
+        Ok(PingResult { sent: report.sent, replies: replies.collect(), obstacles: from_others.chain(own).collect() })
     }
 
     async fn curl(&self, request: &HttpRequest) -> Result<HttpResult, LabError> {
         let netns = self.netns(&request.from)?;
         match http_get(&netns, request.to, None, &request.path, request.timeout).await {
-            Ok(reply) => Ok(HttpResult::Answer { status: reply.status, body: reply.text() }),
+            Ok(reply) => Ok(HttpResult::Answer { status: reply.status, body: reply.text(), length: reply.body.len() }),
             Err(error @ (HttpError::Request { .. } | HttpError::Connect { .. })) => Err(broken(error)),
             Err(error) => Ok(HttpResult::None(chain(&error))),
         }
@@ -298,6 +304,8 @@ fn seen(interface: &str, frame: &Frame, packet: &Packet) -> SeenPacket {
     };
     SeenPacket {
         interface: interface.into(),
+        at: frame.timestamp,
+        identity: packet.identity(),
         encap: match packet.encapsulation() {
             packet::Encap::None => Encap::None,
             packet::Encap::Ipip => Encap::Ipip,

@@ -5,6 +5,7 @@
 
 mod lab;
 mod live;
+mod path_mtu;
 mod run;
 mod wait;
 

@@ -7,14 +7,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::{Instant, timeout};
 
 use super::lab::{Captured, ExecRequest, HttpRequest, Lab, LabError, PingRequest};
-use super::wait;
+use super::{path_mtu, wait};
+use crate::probe::PathMtuDiscovery;
 use crate::scenario::assert::{self, PacketEnds};
 use crate::scenario::{
-    At, Capture, Curl, Exec, Expect, Failure, Mismatch, Ping, Place, RunEvent, Scenario, ScenarioOutcome,
-    ScenarioResult, Step, StepOutcome, StepResult, Traffic, Verb, Verdict, Wait, reproduce,
+    At, Beyond, Capture, Curl, Exec, Expect, Failure, Mismatch, Mtu, PacketPattern, Ping, Place, RunEvent, Scenario,
+    ScenarioOutcome, ScenarioResult, Step, StepOutcome, StepResult, Traffic, Verb, Verdict, Wait, reproduce,
 };
 
 /// Runs every step of `scenario`, called `name` in events, in a lab that is up, and reports as it goes. The result is also
@@ -109,6 +111,7 @@ const GRACE: Duration = Duration::from_secs(2);
 async fn act<L: Lab>(step: &Step, limit: Duration, lab: &L) -> Done {
     match &step.verb {
         Verb::Ping(request) => ping(request, step.expect, limit, lab).await.into(),
+        Verb::Mtu(request) => mtu(request, limit, lab).await.into(),
         Verb::Curl(request) => curl(request, step.expect, limit, lab).await.into(),
         Verb::Exec(command) => exec(command, limit, lab).await.into(),
         Verb::Capture(request) => capture(request, step.expect, limit, lab).await,
@@ -123,12 +126,27 @@ async fn act<L: Lab>(step: &Step, limit: Duration, lab: &L) -> Done {
 async fn ping<L: Lab>(ping: &Ping, expect: Expect, limit: Duration, lab: &L) -> Result<Verdict, LabError> {
     let Ping { from, to, count, ttl: _, size, df } = ping;
     let to = target(lab, to)?;
-    let request = PingRequest { from: from.value.clone(), to, count: *count, size: *size, df: *df, timeout: limit };
+    let path_mtu = if *df { PathMtuDiscovery::Do } else { PathMtuDiscovery::Want };
+    let request = PingRequest { from: from.value.clone(), to, count: *count, size: *size, path_mtu, timeout: limit };
     Ok(assert::ping(ping, expect, &lab.ping(&request).await?))
 }
 
+async fn mtu<L: Lab>(mtu: &Mtu, limit: Duration, lab: &L) -> Result<Verdict, LabError> {
+    let Mtu { from, to, largest: _, beyond } = mtu;
+    let to = target(lab, to)?;
+    let speakers = match beyond {
+        Some(Beyond::FragmentationNeeded { from, mtu: _ }) => match from.parse() {
+            Ok(address) => vec![address],
+            // A router answers from the address that it would send from, which need not be the one that it is known by.
+            Err(_) => lab.links(from).await?.iter().flat_map(|link| &link.addresses).map(IpNet::addr).collect(),
+        },
+        Some(Beyond::Silence | Beyond::Local(_)) | None => vec![],
+    };
+    Ok(assert::mtu(mtu, &speakers, &path_mtu::search(from, to, limit, lab).await?))
+}
+
 async fn curl<L: Lab>(curl: &Curl, expect: Expect, limit: Duration, lab: &L) -> Result<Verdict, LabError> {
-    let Curl { from, to, port, path, status: _, body: _ } = curl;
+    let Curl { from, to, port, path, status: _, size: _, body: _ } = curl;
     let to = SocketAddr::new(target(lab, to)?, *port);
     let request = HttpRequest { from: from.value.clone(), to, path: path.clone(), timeout: limit };
     Ok(assert::curl(curl, expect, &lab.curl(&request).await?))
@@ -141,13 +159,14 @@ async fn exec<L: Lab>(exec: &Exec, limit: Duration, lab: &L) -> Result<Verdict, 
 
 /// The traffic's own verdict comes first: packets of a connection that failed prove nothing.
 async fn capture<L: Lab>(capture: &Capture, expect: Expect, limit: Duration, lab: &L) -> Done {
-    let Capture { on, during, filter, expect: wanted } = capture;
-    let end = |name: &Option<At<String>>| name.as_ref().map(|name| target(lab, name)).transpose();
+    let Capture { on, during, filter, expect: expected, path } = capture;
     let ends = || {
-        let (outer_src, outer_dst) = (end(&wanted.outer.src)?, end(&wanted.outer.dst)?);
-        Ok(PacketEnds { src: end(&wanted.src)?, dst: end(&wanted.dst)?, outer_src, outer_dst })
+        let counted =
+            expected.iter().map(|expected| ends(&expected.packet, lab)).collect::<Result<Vec<_>, LabError>>()?;
+        let passed = path.iter().map(|hop| ends(&hop.packet, lab)).collect::<Result<Vec<_>, LabError>>()?;
+        Ok((counted, passed))
     };
-    let ends = match ends() {
+    let (counted, passed) = match ends() {
         Ok(ends) => ends,
         Err(error) => return Err(error).into(),
     };
@@ -156,17 +175,20 @@ async fn capture<L: Lab>(capture: &Capture, expect: Expect, limit: Duration, lab
         Ok(running) => running,
         Err(error) => return Err(error).into(),
     };
-    let traffic = match during {
-        Traffic::Ping(request) => ping(request, expect, limit, lab).await,
-        Traffic::Curl(request) => curl(request, expect, limit, lab).await,
-        Traffic::Exec(command) => exec(command, limit, lab).await,
-    };
+    let traffic = send(during, expect, limit, lab).await;
     let captured = match lab.capture_stop(running).await {
         Ok(captured) => captured,
         Err(error) => return Err(error).into(),
     };
     let verdict = traffic.map(|verdict| match verdict {
-        Verdict::Pass => assert::packets(wanted, ends, &captured.packets),
+        Verdict::Pass => {
+            // The way first: where a packet is lost says more than how many are missing.
+            let packets = &captured.packets;
+            let way = std::iter::once_with(|| assert::path(path, &passed, packets));
+            let counts =
+                expected.iter().zip(&counted).map(|(expected, ends)| assert::packets(expected, *ends, packets));
+            way.chain(counts).find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
+        }
         Verdict::Fail(mismatch) => {
             let Mismatch { expected, found, difference } = *mismatch;
             let found = format!("{found} (while {} packets were captured)", captured.packets.len());
@@ -174,6 +196,32 @@ async fn capture<L: Lab>(capture: &Capture, expect: Expect, limit: Duration, lab
         }
     });
     Done { verdict, captured: Some(captured) }
+}
+
+/// One after the other, until one is not as it must be.
+async fn send<L: Lab>(during: &[Traffic], expect: Expect, limit: Duration, lab: &L) -> Result<Verdict, LabError> {
+    let deadline = Instant::now() + limit;
+    for traffic in during {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(LabError::NotInTime { what: format!("no time was left for {traffic}"), missing: vec![] });
+        }
+        let verdict = match traffic {
+            Traffic::Ping(request) => ping(request, expect, left, lab).await?,
+            Traffic::Curl(request) => curl(request, expect, left, lab).await?,
+            Traffic::Exec(command) => exec(command, left, lab).await?,
+        };
+        if verdict != Verdict::Pass {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Pass)
+}
+
+fn ends<L: Lab>(packet: &PacketPattern, lab: &L) -> Result<PacketEnds, LabError> {
+    let end = |name: &Option<At<String>>| name.as_ref().map(|name| target(lab, name)).transpose();
+    let PacketPattern { src, dst, outer, .. } = packet;
+    Ok(PacketEnds { src: end(src)?, dst: end(dst)?, outer_src: end(&outer.src)?, outer_dst: end(&outer.dst)? })
 }
 
 /// The address that `to` is, or is the name of.

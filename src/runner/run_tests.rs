@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::bgp::view::SpeakerView;
-use crate::net::{FdbEntry, LabName, Link, Neighbour, Route};
-use crate::scenario::{Do, Encap, ExecResult, HttpResult, PingReply, PingResult, SeenPacket, parse};
+use crate::net::{FdbEntry, IfName, LabName, Link, LinkKind, Neighbour, Route};
+use crate::scenario::{Do, Encap, ExecResult, HttpResult, Obstacle, PingReply, PingResult, SeenPacket, parse};
 
 /// Every observation takes 1 ms of virtual time. Answers are taken from queues; the last one stays.
 struct FakeLab {
@@ -14,6 +15,8 @@ struct FakeLab {
     routes: Mutex<VecDeque<Result<Vec<&'static str>, &'static str>>>,
     looks: Mutex<usize>,
     ttl: Option<u8>,
+    /// What stops a packet of so many bytes at the so-manieth attempt with that length: something, silence, or nothing.
+    stops: fn(u16, usize) -> Option<Option<Obstacle>>,
     packets: Vec<SeenPacket>,
     act: Result<(), LabError>,
     change_after: Option<Duration>,
@@ -28,6 +31,7 @@ impl FakeLab {
             routes: Mutex::new(VecDeque::from([Ok(vec![])])),
             looks: Mutex::new(0),
             ttl: Some(62),
+            stops: |_, _| None,
             packets: vec![],
             act: Ok(()),
             change_after: None,
@@ -78,8 +82,19 @@ impl Lab for FakeLab {
         }
     }
 
-    async fn links(&self, _: &str) -> Result<Vec<Link>, LabError> {
-        Ok(vec![])
+    async fn links(&self, on: &str) -> Result<Vec<Link>, LabError> {
+        let link = |index: u8| Link {
+            index: index.into(),
+            name: IfName::eth(index.into()),
+            kind: LinkKind::Veth,
+            up: true,
+            carrier: true,
+            mtu: 1500,
+            mac: None,
+            master: None,
+            addresses: vec![format!("10.0.{index}.1/24").parse().unwrap()],
+        };
+        Ok(if on == "router" { vec![link(0), link(1)] } else { vec![] })
     }
 
     async fn neighbours(&self, _: &str) -> Result<Vec<Neighbour>, LabError> {
@@ -99,16 +114,27 @@ impl Lab for FakeLab {
             "ping {} {} x{} {}B {:?}",
             request.from, request.to, request.count, request.size, request.timeout
         ));
-        let replies = self.ttl.map(|ttl| PingReply { sequence: 1, ttl, round_trip: Duration::from_micros(40) });
-        if replies.is_none() {
+        let length = request.size + 28;
+        let again = format!("ping {} {} x1 {}B", request.from, request.to, request.size);
+        let attempts = self.calls.lock().unwrap().iter().filter(|call| call.starts_with(&again)).count();
+        let reply = self.ttl.map(|ttl| PingReply { sequence: 1, ttl, round_trip: Duration::from_micros(40) });
+        let (reply, obstacle) = match (self.stops)(length, attempts) {
+            None => (reply, None),
+            Some(obstacle) => (None, obstacle),
+        };
+        if reply.is_none() && obstacle.is_none() {
             self.pass_time(request.timeout).await;
         }
-        Ok(PingResult { sent: request.count, replies: replies.into_iter().collect(), errors: vec![] })
+        Ok(PingResult {
+            sent: request.count,
+            replies: reply.into_iter().collect(),
+            obstacles: obstacle.into_iter().collect(),
+        })
     }
 
     async fn curl(&self, request: &HttpRequest) -> Result<HttpResult, LabError> {
         self.call(format!("curl {} {}{}", request.from, request.to, request.path));
-        Ok(HttpResult::Answer { status: 200, body: "PodName: b\n".into() })
+        Ok(HttpResult::Answer { status: 200, body: "PodName: b\n".into(), length: 11 })
     }
 
     async fn exec(&self, request: &ExecRequest) -> Result<ExecResult, LabError> {
@@ -246,6 +272,66 @@ async fn a_ping_that_must_fail_waits_for_one_second_of_silence() {
     assert_eq!(answered.expected, "ping a -> b: no answer");
 }
 
+/// Who pings with which payload and waits how long.
+fn pings(lab: &FakeLab) -> Vec<String> {
+    lab.calls.lock().unwrap().iter().map(|call| call.replace("ping a 10.244.0.2 x1 ", "")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_packet_is_searched_for_and_one_byte_more_decides() {
+    let stops = |length, _| (length > 1480).then_some(Some(Obstacle::Local { mtu: Some(1480) }));
+    let lab = FakeLab { stops, ..FakeLab::new() };
+    let step = "mtu = { from = 'a', to = 'b', largest = 1480, beyond = { local = 1480 } }";
+    let (result, _) = run_steps(&lab, &format!("[[step]]\n{step}")).await;
+    assert_eq!(result.outcome, ScenarioOutcome::Passed);
+    assert_eq!(pings(&lab), ["40B 100ms", "65507B 100ms", "1452B 100ms", "1453B 100ms"]);
+    let wrong = failure(&lab, "mtu = { from = 'a', to = 'b', largest = 1500 }").await;
+    assert_eq!(wrong.found, "the largest packet that passes has 1480 bytes");
+    assert_eq!(wrong.reproduce.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_may_answer_from_any_of_its_addresses_and_not_at_once() {
+    let stops: fn(u16, usize) -> _ = |length, attempt| {
+        let needed = Obstacle::FragmentationNeeded { from: [10, 0, 1, 1].into(), mtu: Some(1380) };
+        // The first that is too long is reported to somebody else.
+        (length > 1380).then_some((attempt > 1).then_some(needed))
+    };
+    let lab = FakeLab { stops, ..FakeLab::new() };
+    let step = "mtu = { from = 'a', to = 'b', largest = 1380, beyond = { from = 'router', mtu = 1380 } }";
+    let (result, _) = run_steps(&lab, &format!("[[step]]\n{step}")).await;
+    assert_eq!(result.outcome, ScenarioOutcome::Passed);
+    assert_eq!(pings(&lab), ["40B 100ms", "65507B 100ms", "65507B 200ms", "1352B 100ms", "1353B 100ms", "1353B 200ms"]);
+    let wrong = failure(&lab, &step.replace("'router'", "'10.0.0.1'")).await;
+    assert_eq!(wrong.found, "one byte more: from 10.0.1.1: fragmentation needed, mtu=1380");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_asked_three_times_and_halved() {
+    let lab = FakeLab { stops: |length, _| (length > 1400).then_some(None), ..FakeLab::new() };
+    let step = "within = '20s'\nmtu = { from = 'a', to = 'b', largest = 1400, beyond = 'silence' }";
+    let (result, _) = run_steps(&lab, &format!("[[step]]\n{step}")).await;
+    assert_eq!(result.outcome, ScenarioOutcome::Passed);
+    assert!(result.duration < Duration::from_secs(12), "{:?}", result.duration);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_takes_too_long_says_how_far_it_came() {
+    let lab = FakeLab { stops: |length, _| (length > 1400).then_some(None), ..FakeLab::new() };
+    let wrong = failure(&lab, "within = '1s'\nmtu = { from = 'a', to = 'b', largest = 1400 }").await;
+    assert_eq!(wrong.expected, "mtu a -> b within 1s");
+    assert_eq!(wrong.found, "the search is not over:\n68 bytes pass\n32801 bytes do not pass");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_another_length_than_was_asked_for_fails() {
+    let lab = FakeLab::new();
+    let wrong = failure(&lab, "curl = { from = 'a', to = 'b', size = 3000 }").await;
+    assert_eq!((wrong.expected.as_str(), wrong.found.as_str()), ("curl a -> b/?size=3000: 3000 bytes", "11 bytes"));
+    assert_eq!(*lab.calls.lock().unwrap(), ["curl a 10.244.0.2:80/?size=3000"]);
+    assert_eq!(wrong.reproduce[0], "lab curl --lab demo a 'b/?size=3000'");
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_step_that_fails_the_others_are_skipped() {
     let lab = FakeLab::new();
@@ -274,6 +360,8 @@ async fn after_a_step_that_fails_the_others_are_skipped() {
 fn seen(encap: Encap) -> SeenPacket {
     SeenPacket {
         interface: "n:eth0".into(),
+        at: UNIX_EPOCH,
+        identity: None,
         encap,
         src: Some([10, 244, 0, 1].into()),
         dst: Some([10, 244, 0, 2].into()),
@@ -287,7 +375,7 @@ fn seen(encap: Encap) -> SeenPacket {
         protocol: Some(6),
         ports: Some((40000, 80)),
         length: 74,
-        text: "10.244.0.1.40000 > 10.244.0.2.80: Flags [S]".into(),
+        text: "n:eth0 10.244.0.1.40000 > 10.244.0.2.80: Flags [S]".into(),
     }
 }
 
@@ -303,11 +391,44 @@ async fn a_capture_stands_around_its_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_capture_stands_around_all_of_its_traffic_and_what_fails_ends_it() {
+    let lab = FakeLab { packets: vec![seen(Encap::None)], ..FakeLab::new() };
+    let curl = "{ curl = { from = 'a', to = 'b' } }";
+    let step = |during: &str| format!("capture = {{ on = ['n:eth0'], during = [{during}], expect = {{ src = 'a' }} }}");
+    let two = step(&format!("{curl}, {{ ping = {{ from = 'b', to = 'a' }} }}"));
+    let (result, _) = run_steps(&lab, &format!("[[step]]\n{two}")).await;
+    assert_eq!(result.outcome, ScenarioOutcome::Passed);
+    assert_eq!(result.steps[0].name, "capture on n:eth0 during curl a -> b, ping b -> a");
+    let calls = ["capture n:eth0 None", "curl a 10.244.0.2:80/", "ping b 10.244.0.1 x1 56B 10s", "stop"];
+    assert_eq!(*lab.calls.lock().unwrap(), calls);
+    let lab = FakeLab::new();
+    let wrong = failure(&lab, &step(&format!("{{ curl = {{ from = 'a', to = 'b', status = 404 }} }}, {curl}"))).await;
+    assert_eq!(wrong.found, "status 200 (while 0 packets were captured)");
+    assert_eq!(*lab.calls.lock().unwrap(), ["capture n:eth0 None", "curl a 10.244.0.2:80/", "stop"]);
+    assert_eq!(wrong.reproduce.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_capture_that_fails_is_kept() {
     let lab = FakeLab { packets: vec![seen(Encap::Ipip)], ..FakeLab::new() };
     let wrong = failure(&lab, CAPTURE).await;
     assert_eq!(wrong.artefacts, ["artefacts/s/1 3 B"]);
     assert_eq!(wrong.difference[0].to_string(), "+ n:eth0 10.244.0.1.40000 > 10.244.0.2.80: Flags [S]");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_is_held_to_its_path_and_to_each_expectation() {
+    let lab = FakeLab { packets: vec![seen(Encap::None)], ..FakeLab::new() };
+    let during = "during = { curl = { from = 'a', to = 'b' } }";
+    let counted = format!("capture = {{ {during}, expect = [{{ on = 'n:eth0' }}, {{ on = 'm:eth0', src = 'a' }}] }}");
+    let wrong = failure(&lab, &counted).await;
+    assert_eq!(wrong.expected, "at least 1 packet from a (10.244.0.1) on m:eth0");
+    assert_eq!(wrong.found, "0 of them, 0 of the flow, 0 in all");
+    let way = "path = [{ on = 'n:eth0' }, { on = 'm:eth0' }]";
+    let wrong = failure(&lab, &format!("capture = {{ {during}, {way}, expect = {{ on = 'n:eth0', max = 0 }} }}")).await;
+    assert_eq!(wrong.expected, "one packet to b (10.244.0.2) over n:eth0, m:eth0");
+    assert_eq!(wrong.found, "no packet of this flow, 1 packet in all");
+    assert_eq!(wrong.reproduce.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,8 @@ pub fn check(scenario: &Scenario, topology: &Topology) -> Vec<Diagnostic> {
         checker.verb(&step.verb);
     }
     checker.faults.sort_by_key(|fault| fault.span.start);
+    // A path takes its destination from its traffic: one name, looked at twice.
+    checker.faults.dedup();
     checker.faults
 }
 
@@ -26,16 +28,17 @@ impl<'a> Checker<'a> {
     fn verb(&mut self, verb: &Verb) {
         match verb {
             Verb::Ping(ping) => self.ping(ping),
+            Verb::Mtu(mtu) => self.mtu(mtu),
             Verb::Curl(curl) => self.curl(curl),
             Verb::Capture(capture) => {
                 capture.on.iter().for_each(|place| self.place(place));
-                match &capture.during {
+                capture.during.iter().for_each(|traffic| match traffic {
                     Traffic::Ping(ping) => self.ping(ping),
                     Traffic::Curl(curl) => self.curl(curl),
                     Traffic::Exec(exec) => self.namespace(&exec.on),
-                }
-                let PacketExpectation { src, dst, outer, .. } = &capture.expect;
-                [src, dst, &outer.src, &outer.dst].into_iter().flatten().for_each(|end| self.target(end));
+                });
+                let expected = capture.expect.iter().map(|expected| &expected.packet);
+                expected.chain(capture.path.iter().map(|hop| &hop.packet)).for_each(|packet| self.ends(packet));
             }
             Verb::State(state) | Verb::Wait(Wait::State(state)) => self.state(state),
             Verb::Wait(Wait::Converged) => {}
@@ -52,6 +55,22 @@ impl<'a> Checker<'a> {
     fn ping(&mut self, ping: &Ping) {
         self.host(&ping.from);
         self.target(&ping.to);
+    }
+
+    fn mtu(&mut self, mtu: &Mtu) {
+        self.host(&mtu.from);
+        self.target(&mtu.to);
+        // The router between the segments is nobody's target, and answers all the same.
+        if let Some(Beyond::FragmentationNeeded { from, mtu: _ }) = &mtu.beyond
+            && from.parse::<IpAddr>().is_err()
+        {
+            self.namespace(from);
+        }
+    }
+
+    fn ends(&mut self, packet: &PacketPattern) {
+        let PacketPattern { src, dst, outer, .. } = packet;
+        [src, dst, &outer.src, &outer.dst].into_iter().flatten().for_each(|end| self.target(end));
     }
 
     fn curl(&mut self, curl: &Curl) {
@@ -269,7 +288,9 @@ mod tests {
              [[step]]\nbgp = { on = 'node1', sessions = { node2 = 'Idle', Mesh_10_0_0_12 = 'Idle', '10.0.0.12' = 'Idle' } }\n\
              [[step]]\nlinks = { on = 'fabric', exclude = ['eth0'] }\n\
              [[step]]\ndo = { link = 'down', on = 'web:eth0' }\n\
-             [[step]]\ndo = { link = 'down', on = 'node1:tunl0' }\n",
+             [[step]]\ndo = { link = 'down', on = 'node1:tunl0' }\n\
+             [[step]]\nmtu = { from = 'web', to = '10.0.0.12', largest = 1500, beyond = { from = 'gateway', mtu = 1500 } }\n\
+             [[step]]\nmtu = { from = 'web', to = 'node2', largest = 1500, beyond = { from = '10.0.0.1', mtu = 1500 } }\n",
         );
         assert_eq!(none, vec![]);
     }
@@ -281,7 +302,10 @@ mod tests {
              [[step]]\nbgp = { on = 'web', all = 'Established' }\n\
              [[step]]\nbgp = { on = 'node1', sessions = { node1 = 'Idle', '10.0.0.99' = 'Idle' } }\n\
              [[step]]\ncapture = { on = ['node1:eth1'], during = { ping = { from = 'web', to = 'node2' } }, expect = { src = 'wob' } }\n\
-             [[step]]\ndo = { peer = 'disable', node = 'node1', with = 'node3' }\n",
+             [[step]]\ndo = { peer = 'disable', node = 'node1', with = 'node3' }\n\
+             [[step]]\nmtu = { from = 'wbe', to = 'nod2', largest = 1500, beyond = { from = 'gatway', mtu = 1500 } }\n\
+             [[step]]\ncapture = { during = { ping = { from = 'web', to = 'nod2' } }, path = [{ on = 'nod1:cali1' }, { on = 'node1:eth7', src = 'wob' }] }\n\
+             [[step]]\ncapture = { during = { ping = { from = 'web', to = 'node2' } }, expect = [{ on = 'node1:eth0' }, { on = 'node1:eth8', outer = { dst = 'nod2' } }] }\n",
         );
         let expected = [
             ("'wbe'", "there is no node or pod `wbe`: did you mean `web`?"),
@@ -291,6 +315,15 @@ mod tests {
             ("'node1:eth1'", "`node1` has no interface `eth1`: did you mean `eth0`?"),
             ("'wob'", "there is no node or pod `wob`: did you mean `web`?"),
             ("'node3'", "`node1` has no peer `node3`: did you mean `node2`?"),
+            ("'wbe'", "there is no node or pod `wbe`: did you mean `web`?"),
+            ("'nod2'", "there is no node or pod `nod2`: did you mean `node2`?"),
+            ("'gatway'", "there is no node or pod `gatway`: did you mean `gateway`?"),
+            ("'nod2'", "there is no node or pod `nod2`: did you mean `node2`?"),
+            ("'nod1:cali1'", "there is no node or pod `nod1`: did you mean `node1`?"),
+            ("'node1:eth7'", "`node1` has no interface `eth7`: did you mean `eth0`?"),
+            ("'wob'", "there is no node or pod `wob`: did you mean `web`?"),
+            ("'node1:eth8'", "`node1` has no interface `eth8`: did you mean `eth0`?"),
+            ("'nod2'", "there is no node or pod `nod2`: did you mean `node2`?"),
         ];
         let expected: Vec<_> = expected.iter().map(|(at, text)| (at.to_string(), text.to_string())).collect();
         assert_eq!(all, expected);

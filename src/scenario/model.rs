@@ -74,6 +74,8 @@ impl Step {
 pub enum Verb {
     /// `ping`
     Ping(Ping),
+    /// `mtu`
+    Mtu(Mtu),
     /// `curl`
     Curl(Curl),
     /// `capture`
@@ -93,6 +95,7 @@ impl Verb {
     pub fn keyword(&self) -> &'static str {
         match self {
             Self::Ping(_) => "ping",
+            Self::Mtu(_) => "mtu",
             Self::Curl(_) => "curl",
             Self::Capture(_) => "capture",
             Self::State(state) => state.keyword(),
@@ -107,10 +110,12 @@ impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ping(ping) => write!(f, "{ping}"),
+            Self::Mtu(mtu) => write!(f, "{mtu}"),
             Self::Curl(curl) => write!(f, "{curl}"),
             Self::Capture(capture) => {
                 let on: Vec<String> = capture.on.iter().map(|place| place.to_string()).collect();
-                write!(f, "capture on {} during {}", on.join(", "), capture.during)
+                let during: Vec<String> = capture.during.iter().map(|traffic| traffic.to_string()).collect();
+                write!(f, "capture on {} during {}", on.join(", "), during.join(", "))
             }
             Self::State(state) => write!(f, "{state}"),
             Self::Wait(Wait::Converged) => write!(f, "wait until converged"),
@@ -144,6 +149,41 @@ impl fmt::Display for Ping {
     }
 }
 
+/// The largest IP packet that passes without being fragmented, and what one byte more brings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mtu {
+    /// Who sends.
+    pub from: At<String>,
+    /// Who answers: a name or an address.
+    pub to: At<String>,
+    /// Length in bytes of the largest packet, its IP header included.
+    pub largest: u16,
+    /// What becomes of a packet that is one byte longer; `None` may be anything.
+    pub beyond: Option<Beyond>,
+}
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mtu {} -> {}", self.from.value, self.to.value)
+    }
+}
+
+/// What becomes of a packet that is too long.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Beyond {
+    /// Nothing comes back: whoever drops it does not say so.
+    Silence,
+    /// The sender's own kernel refuses it and names this MTU.
+    Local(u16),
+    /// Somebody on the way answers with ICMP "fragmentation needed" (RFC 1191 §4).
+    FragmentationNeeded {
+        /// Who: a node or pod, whichever of its addresses it speaks from, or an address.
+        from: At<String>,
+        /// The next hop's MTU that it names.
+        mtu: u16,
+    },
+}
+
 /// An HTTP GET.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curl {
@@ -153,10 +193,12 @@ pub struct Curl {
     pub to: At<String>,
     /// TCP port.
     pub port: u16,
-    /// Path, beginning with `/`.
+    /// Path, beginning with `/`; with `size` it asks for that many bytes.
     pub path: String,
     /// Status expected.
     pub status: u16,
+    /// Length of the body in bytes.
+    pub size: Option<u32>,
     /// Text that the body contains.
     pub body: Option<String>,
 }
@@ -193,14 +235,17 @@ impl fmt::Display for Exec {
 /// A capture around some traffic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capture {
-    /// Interfaces; never empty.
+    /// Every interface that an expectation or a hop is about, each once; never empty.
     pub on: Vec<At<Place>>,
-    /// The traffic. It must come through (or not, with `expect = "fail"`), whatever is captured.
-    pub during: Traffic,
+    /// The traffic, one after the other; never empty. All of it must come through (or none, with `expect = "fail"`), whatever
+    /// is captured.
+    pub during: Vec<Traffic>,
     /// Which packets are taken at all, in tcpdump's words.
     pub filter: Option<At<String>>,
-    /// What must be seen.
-    pub expect: PacketExpectation,
+    /// What must be seen; may be empty where there is a path.
+    pub expect: Vec<PacketExpectation>,
+    /// The way that one packet must take: empty, or two hops at least.
+    pub path: Vec<Hop>,
 }
 
 /// The traffic of a capture.
@@ -224,11 +269,33 @@ impl fmt::Display for Traffic {
     }
 }
 
-/// How many packets of which kind. What is `None` may be anything; addresses, protocol, port and TTL are the inner
-/// packet's, where there is one.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// How many packets of which kind.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PacketExpectation {
-    /// How they are wrapped.
+    /// The interfaces whose packets are counted together; never empty.
+    pub on: Vec<Place>,
+    /// Which packets.
+    pub packet: PacketPattern,
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: Option<u32>,
+}
+
+/// One interface on the way of a packet, and how the packet must look there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hop {
+    /// The interface.
+    pub on: Place,
+    /// The packet.
+    pub packet: PacketPattern,
+}
+
+/// A kind of packet. What is `None` may be anything; addresses, protocol, port and TTL are the inner packet's, where
+/// there is one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PacketPattern {
+    /// How it is wrapped.
     pub encap: Option<Encap>,
     /// Source: a name or an address.
     pub src: Option<At<String>>,
@@ -241,20 +308,16 @@ pub struct PacketExpectation {
     /// TTL on the wire.
     pub ttl: Option<u8>,
     /// The outer packet.
-    pub outer: OuterExpectation,
+    pub outer: OuterPattern,
     /// VXLAN network identifier.
     pub vni: Option<u32>,
     /// Bytes that wrapping adds.
     pub overhead: Option<u32>,
-    /// At least so many.
-    pub min: u32,
-    /// At most so many.
-    pub max: Option<u32>,
 }
 
-/// What the outer packet is to be; what is `None` may be anything, no outer packet included.
+/// The outer packet; what is `None` may be anything, no outer packet included.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct OuterExpectation {
+pub struct OuterPattern {
     /// Source: a name or an address.
     pub src: Option<At<String>>,
     /// Destination: a name or an address.
@@ -504,6 +567,14 @@ words! {
         Ipip = "ipip",
         /// Ethernet inside UDP (RFC 7348).
         Vxlan = "vxlan",
+    }
+}
+
+words! {
+    /// What becomes of a packet that is too long, where that is a word.
+    BeyondWord {
+        /// Nothing comes back.
+        Silence = "silence",
     }
 }
 

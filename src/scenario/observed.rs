@@ -1,9 +1,11 @@
 //! What was observed, as plain values: the edge fills them in, [`assert`](mod@super::assert) compares them.
 
+use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::model::Encap;
+use crate::packet::Identity;
 
 /// What became of some echo requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,9 +14,49 @@ pub struct PingResult {
     pub sent: u32,
     /// Replies, in the order in which they came; at most one per request.
     pub replies: Vec<PingReply>,
-    /// What came instead: ICMP errors, `From 172.18.0.2: Destination Host Unreachable`, and refusals to send, `Network is
-    /// unreachable`. Not what is no fact of the network (no privilege, no such namespace): that is an error of the run.
-    pub errors: Vec<String>,
+    /// What came instead. Not what is no fact of the network (no privilege, no such namespace): that is an error of the run.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Why a packet does not get through, as its sender is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is longer than the MTU that the sender's own kernel goes by.
+    Local {
+        /// In bytes, where the kernel says it.
+        mtu: Option<u32>,
+    },
+    /// It is longer than the next hop's MTU at somebody on the way: ICMP "fragmentation needed" (RFC 1191 §4).
+    FragmentationNeeded {
+        /// Who says so.
+        from: IpAddr,
+        /// In bytes, where it is said.
+        mtu: Option<u16>,
+    },
+    /// Any other ICMP error, `From 172.18.0.2: Destination Host Unreachable`, and any other refusal to send, `Network is unreachable`.
+    Other(String),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { mtu: Some(mtu) } => write!(f, "local error: message too long, mtu={mtu}"),
+            Self::Local { mtu: None } => f.write_str("local error: message too long"),
+            Self::FragmentationNeeded { from, mtu } => {
+                write!(f, "from {from}: fragmentation needed, mtu={}", mtu.unwrap_or(0))
+            }
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// How long a packet may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MtuResult {
+    /// Length in bytes of the largest packet that passed; `None` if not even the shortest did.
+    pub largest: Option<u16>,
+    /// Why one byte more, or the shortest, did not pass; `None` is silence.
+    pub obstacle: Option<Obstacle>,
 }
 
 /// One echo reply.
@@ -37,6 +79,8 @@ pub enum HttpResult {
         status: u16,
         /// Body, as text.
         body: String,
+        /// Length of the body in bytes.
+        length: usize,
     },
     /// None came, for this reason: `Connection refused`, `timed out`.
     None(String),
@@ -58,6 +102,10 @@ pub struct ExecResult {
 pub struct SeenPacket {
     /// Where it was seen, `node1:eth0`.
     pub interface: String,
+    /// When, by the kernel's clock.
+    pub at: SystemTime,
+    /// By what it is recognised elsewhere.
+    pub identity: Option<Identity>,
     /// How it was wrapped.
     pub encap: Encap,
     /// Source of the innermost IP packet; `None` for what is not IP.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::model::{Encap, Expect, IpProtocol, LinkAction, LinkKindWord, PeerAction, Place, Provider, Until};
+use super::model::{BeyondWord, Expect, LinkAction, LinkKindWord, PeerAction, Place, Provider, Until};
+use super::raw_capture::RawCapture;
 use super::read::{At, Keys, Read, Text, table, wrong_type};
 use crate::bgp::view::State;
 use crate::net::{IfName, MacAddr, RouteProtocol};
@@ -69,6 +70,8 @@ table! {
         expect: Option<At<Expect>>,
         /// Sends ICMP echo requests; every one must be answered.
         ping: Option<At<RawPing>>,
+        /// Finds the largest packet that passes without being fragmented.
+        mtu: Option<At<RawMtu>>,
         /// Gets a page over HTTP.
         curl: Option<At<RawCurl>>,
         /// Looks at the packets that some traffic makes.
@@ -111,6 +114,68 @@ table! {
 }
 
 table! {
+    /// The largest IP packet that passes with Don't Fragment set, whatever the sender remembers of the path.
+    RawMtu {
+        /// The node or pod that sends.
+        from: At<String>,
+        /// The node or pod, or the address, that answers.
+        to: At<String>,
+        /// The length of the largest packet in bytes, its IP header included.
+        largest: At<u16>,
+        /// What one byte more brings; left out, it may be anything.
+        beyond: Option<At<RawBeyond>>,
+    }
+}
+
+/// The value of `beyond`.
+#[derive(Clone, Debug)]
+pub(super) enum RawBeyond {
+    /// A word.
+    Silence,
+    /// A table.
+    Refusal(RawRefusal),
+}
+
+table! {
+    /// Who refuses a packet that is too long: `local`, or `from` and `mtu`.
+    RawRefusal {
+        /// The sender's own kernel, which names this MTU.
+        local: Option<At<u16>>,
+        /// The node or pod, or the address, that answers with ICMP "fragmentation needed".
+        from: Option<At<String>>,
+        /// The next hop's MTU that it names.
+        mtu: Option<At<u16>>,
+    }
+}
+
+impl Read for RawBeyond {
+    fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(_) => RawRefusal::read(value, faults).map(Self::Refusal),
+            DeValue::String(_) => BeyondWord::read(value, faults).map(|BeyondWord::Silence| Self::Silence),
+            _ => wrong_type("`\"silence\"`, `{ local = 1480 }` or `{ from = \"node1\", mtu = 1480 }`", value, faults),
+        }
+    }
+}
+
+impl JsonSchema for RawBeyond {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Beyond".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            generator.subschema_for::<BeyondWord>(),
+            generator.subschema_for::<RawRefusal>(),
+        ] })
+    }
+}
+
+table! {
     /// An HTTP GET.
     RawCurl {
         /// The node or pod that asks.
@@ -123,76 +188,10 @@ table! {
         path: Option<At<String>>,
         /// Status expected; default 200.
         status: Option<At<u16>>,
+        /// Ask a pod's page for a body of so many bytes; all of them must arrive.
+        size: Option<At<u32>>,
         /// Text that the body contains.
         body: Option<At<String>>,
-    }
-}
-
-table! {
-    /// A capture around some traffic.
-    RawCapture {
-        /// Interfaces, `WHERE:IFACE`.
-        on: At<Vec<At<Text<Place>>>>,
-        /// The traffic.
-        during: At<RawDuring>,
-        /// Which packets are taken at all, in tcpdump's words.
-        filter: Option<At<String>>,
-        /// What must be seen.
-        expect: At<RawPackets>,
-    }
-}
-
-table! {
-    /// The traffic of a capture: exactly one.
-    RawDuring {
-        /// ICMP echo requests.
-        ping: Option<At<RawPing>>,
-        /// An HTTP GET.
-        curl: Option<At<RawCurl>>,
-        /// A command.
-        exec: Option<At<RawExec>>,
-    }
-}
-
-table! {
-    /// How many packets of which kind.
-    RawPackets {
-        /// How they are wrapped.
-        encap: Option<At<Encap>>,
-        /// The source: of the inner packet, where there is one. A node or pod, or an address.
-        src: Option<At<String>>,
-        /// The destination, likewise.
-        dst: Option<At<String>>,
-        /// The IP protocol, of the inner packet.
-        proto: Option<At<Text<IpProtocol>>>,
-        /// The source or destination port, of the inner packet.
-        port: Option<At<u16>>,
-        /// The TTL on the wire, of the inner packet.
-        ttl: Option<At<u8>>,
-        /// The outer packet, where there is one.
-        outer: Option<At<RawOuter>>,
-        /// The VXLAN network identifier.
-        vni: Option<At<u32>>,
-        /// Bytes that wrapping adds: 20 for IPIP, 50 for VXLAN.
-        overhead: Option<At<u32>>,
-        /// At least so many; default 1, or 0 with `max = 0`.
-        min: Option<At<u32>>,
-        /// At most so many; default: any number.
-        max: Option<At<u32>>,
-    }
-}
-
-table! {
-    /// The outer headers of a wrapped packet.
-    RawOuter {
-        /// The source: a node, or an address.
-        src: Option<At<String>>,
-        /// The destination, likewise.
-        dst: Option<At<String>>,
-        /// The TTL on the wire.
-        ttl: Option<At<u8>>,
-        /// The destination port, where the outer packet is UDP.
-        port: Option<At<u16>>,
     }
 }
 

@@ -59,6 +59,8 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 pub(super) trait Read: Sized {
     /// Whether it is a list.
     const LIST: bool = false;
+    /// What can be written, where its form says more than the key it stands at.
+    const EXAMPLE: Option<&'static str> = None;
 
     /// Reads it, or notes what is wrong and returns `None`.
     fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Option<Self>;
@@ -72,7 +74,7 @@ fn example(key: &str, list: bool) -> &'static str {
         ("on", true) => "[\"node1:eth0\"]",
         ("on", false) => "\"node1\"",
         ("during", _) => "{ ping = { from = \"node1-pod1\", to = \"node1-pod2\" } }",
-        ("expect", _) => "{ encap = \"none\", min = 1 }",
+        ("largest", _) => "1480",
         ("name", _) => "\"eth0\"",
         ("command", _) => "[\"ip\", \"route\"]",
         _ => "…",
@@ -93,7 +95,7 @@ impl<T: Read> Field for At<T> {
                 span: table.span.clone(),
                 message: format!("`{key}` is missing"),
                 label: format!("this needs `{key}`"),
-                help: format!("write `{key} = {}`, say", example(key, T::LIST)),
+                help: format!("write `{key} = {}`, say", T::EXAMPLE.unwrap_or_else(|| example(key, T::LIST))),
             });
             return None;
         };
@@ -144,6 +146,11 @@ impl<'a, 'i> Keys<'a, 'i> {
             if !known.contains(&name) {
                 let help = match name {
                     "sleep" => "assertions are tried until they hold: give the step `within = \"10s\"`, say".into(),
+                    // Only a packet on its way is described without being counted.
+                    "min" | "max" if known.contains(&"encap") => {
+                        "one packet is followed here: count others with `expect = { on = \"node1:eth0\", max = 0 }`"
+                            .into()
+                    }
                     _ => suggest::help(name, known.iter().copied()),
                 };
                 // What seems to be missing is there, misspelt.
@@ -268,6 +275,8 @@ pub(super) trait FromText: Sized {
     const WHAT: &'static str;
     /// Whether a bare whole number will do as well.
     const BARE_NUMBER: bool = false;
+    /// As [`Read::EXAMPLE`].
+    const EXAMPLE: Option<&'static str> = None;
 
     /// Reads it.
     fn from_text(text: &str) -> Option<Self>;
@@ -278,6 +287,8 @@ pub(super) trait FromText: Sized {
 pub(super) struct Text<T>(pub(super) T);
 
 impl<T: FromText> Read for Text<T> {
+    const EXAMPLE: Option<&'static str> = T::EXAMPLE;
+
     fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Option<Self> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
@@ -325,6 +336,7 @@ impl FromText for Duration {
 
 impl FromText for Place {
     const WHAT: &'static str = "an interface such as `node1:eth0`";
+    const EXAMPLE: Option<&'static str> = Some("\"node1:eth0\"");
 
     fn from_text(text: &str) -> Option<Self> {
         let (namespace, interface) = text.split_once(':')?;

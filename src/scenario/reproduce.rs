@@ -10,6 +10,7 @@ pub fn commands(verb: &Verb, lab: &LabName, address: &dyn Fn(&str) -> Option<IpA
     let shell = Shell { lab, address };
     match verb {
         Verb::Ping(ping) => shell.ping(ping),
+        Verb::Mtu(mtu) => shell.mtu(mtu),
         Verb::Curl(curl) => shell.curl(curl),
         Verb::Capture(capture) => {
             let filter = capture.filter.as_ref().map(|filter| format!(" {}", quote(filter))).unwrap_or_default();
@@ -17,11 +18,11 @@ pub fn commands(verb: &Verb, lab: &LabName, address: &dyn Fn(&str) -> Option<IpA
                 shell.inside(&place.namespace, &format!("tcpdump --immediate-mode -nevi {}{filter}", place.interface))
             };
             let mut commands: Vec<String> = capture.on.iter().map(tcpdump).collect();
-            commands.extend(match &capture.during {
+            commands.extend(capture.during.iter().flat_map(|traffic| match traffic {
                 Traffic::Ping(ping) => shell.ping(ping),
                 Traffic::Curl(curl) => shell.curl(curl),
                 Traffic::Exec(exec) => vec![shell.exec(exec)],
-            });
+            }));
             commands
         }
         Verb::State(state) | Verb::Wait(Wait::State(state)) => shell.state(state),
@@ -59,6 +60,15 @@ impl Shell<'_> {
             format!("lab ping --lab {} {} {}", self.lab, quote(&ping.from), quote(&ping.to)),
             self.inside(&ping.from, &command),
         ]
+    }
+
+    /// The largest packet, and one byte more, as iputils counts: without its 28 bytes of headers.
+    fn mtu(&self, mtu: &Mtu) -> Vec<String> {
+        let data = |length: u32| length.saturating_sub(28);
+        let largest = u32::from(mtu.largest);
+        let lengths = [largest, largest + 1].into_iter().filter(|length| *length <= u32::from(u16::MAX));
+        let to = self.address(&mtu.to);
+        lengths.map(|length| self.inside(&mtu.from, &format!("ping -c 1 -M probe -s {} {to}", data(length)))).collect()
     }
 
     fn curl(&self, curl: &Curl) -> Vec<String> {
@@ -132,6 +142,17 @@ mod tests {
             [
                 "lab curl --lab demo node1 'web:8080/a?b'",
                 "ip netns exec demo-node1 curl -i 'http://10.244.0.1:8080/a?b'"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_largest_packet_is_shown_with_the_one_that_is_too_long() {
+        assert_eq!(
+            of("mtu = { from = 'node1', to = 'web', largest = 1480 }"),
+            [
+                "ip netns exec demo-node1 ping -c 1 -M probe -s 1452 10.244.0.1",
+                "ip netns exec demo-node1 ping -c 1 -M probe -s 1453 10.244.0.1",
             ]
         );
     }

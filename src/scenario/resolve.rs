@@ -7,7 +7,6 @@ use super::pattern::{FdbPattern, NeighbourPattern, RoutePattern};
 use super::raw::*;
 use super::read::Keys;
 use crate::net::{Route, RouteProtocol};
-use crate::packet::Filter;
 use crate::topology::{Diagnostic, SYNTAX_FAULTS, syntax_fault};
 
 /// Reads a scenario file.
@@ -34,70 +33,19 @@ pub fn parse(text: &str) -> Result<Scenario, Vec<Diagnostic>> {
     }
 }
 
-/// The JSON schema of a scenario file (`lab schema scenario`).
-pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(RawScenario).to_value();
-    if let Some(root) = schema.as_object_mut() {
-        root.insert("title".into(), "lab scenario".into());
-        root.insert("required".into(), serde_json::json!(["topology", "step"]));
-    }
-    forbid_null(&mut schema);
-    name_plainly(&mut schema);
-    schema
-}
-
-/// That a type is called `RawStep` here is no reader's business: its schema is called `Step`.
-fn name_plainly(schema: &mut serde_json::Value) {
-    const PREFIX: &str = "#/$defs/Raw";
-    match schema {
-        serde_json::Value::Array(values) => values.iter_mut().for_each(name_plainly),
-        serde_json::Value::Object(object) => {
-            if let Some(serde_json::Value::String(target)) = object.get_mut("$ref")
-                && let Some(name) = target.strip_prefix(PREFIX)
-            {
-                *target = format!("#/$defs/{name}");
-            }
-            if let Some(serde_json::Value::Object(definitions)) = object.get_mut("$defs") {
-                let plain = |(name, value): (String, _)| (name.strip_prefix("Raw").unwrap_or(&name).to_owned(), value);
-                *definitions = std::mem::take(definitions).into_iter().map(plain).collect();
-            }
-            object.values_mut().for_each(name_plainly);
-        }
-        _ => {}
-    }
-}
-
-/// TOML has no null: an optional key is left out.
-fn forbid_null(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Array(values) => values.iter_mut().for_each(forbid_null),
-        serde_json::Value::Object(object) => {
-            if let Some(serde_json::Value::Array(types)) = object.get_mut("type") {
-                types.retain(|name| name != "null");
-                if let [only] = types.as_slice() {
-                    let only = only.clone();
-                    object.insert("type".into(), only);
-                }
-            }
-            if let Some(serde_json::Value::Array(choices)) = object.get_mut("anyOf") {
-                choices.retain(|choice| choice["type"] != "null");
-            }
-            if let Some(serde_json::Value::Array(values)) = object.get_mut("enum") {
-                values.retain(|value| !value.is_null());
-            }
-            object.values_mut().for_each(forbid_null);
-        }
-        _ => {}
-    }
-}
-
-struct Resolver<'a> {
-    faults: &'a mut Vec<Diagnostic>,
+pub(super) struct Resolver<'a> {
+    pub(super) faults: &'a mut Vec<Diagnostic>,
     provider: Option<Provider>,
 }
 
 impl Resolver<'_> {
-    fn fault<T>(&mut self, code: &'static str, span: &Span, message: String, help: impl Into<String>) -> Option<T> {
+    pub(super) fn fault<T>(
+        &mut self,
+        code: &'static str,
+        span: &Span,
+        message: String,
+        help: impl Into<String>,
+    ) -> Option<T> {
         let label = match code {
             "contradiction" => "these exclude each other",
             "no-verb" | "no-step" => "nothing to do",
@@ -133,7 +81,7 @@ impl Resolver<'_> {
                 "no-step",
                 &span,
                 "a scenario without a step shows nothing".into(),
-                "add a `[[step]]` with one of: ping, curl, capture, routes, neighbours, fdb, links, bgp, wait, exec, do",
+                "add a `[[step]]` with one of: ping, mtu, curl, capture, routes, neighbours, fdb, links, bgp, wait, exec, do",
             );
         }
         if let Some(timeout) = &timeout
@@ -166,9 +114,11 @@ impl Resolver<'_> {
         {
             self.no_time(&within.span);
         }
-        let RawStep { ping, curl, capture, routes, neighbours, fdb, links, bgp, wait, exec, r#do, .. } = &step.value;
+        let RawStep { ping, mtu, curl, capture, routes, neighbours, fdb, links, bgp, wait, exec, r#do, .. } =
+            &step.value;
         let spans = [
             ("ping", ping.as_ref().map(|at| &at.span)),
+            ("mtu", mtu.as_ref().map(|at| &at.span)),
             ("curl", curl.as_ref().map(|at| &at.span)),
             ("capture", capture.as_ref().map(|at| &at.span)),
             ("routes", routes.as_ref().map(|at| &at.span)),
@@ -212,6 +162,7 @@ impl Resolver<'_> {
             expect: _,
             unsound: _,
             ping,
+            mtu,
             curl,
             capture,
             routes,
@@ -225,6 +176,9 @@ impl Resolver<'_> {
         } = step;
         if let Some(ping) = ping {
             return self.ping(ping, expect).map(Verb::Ping);
+        }
+        if let Some(mtu) = mtu {
+            return self.mtu(mtu).map(Verb::Mtu);
         }
         if let Some(curl) = curl {
             return self.curl(curl, expect).map(Verb::Curl);
@@ -245,7 +199,13 @@ impl Resolver<'_> {
     }
 
     /// Notes whatever is not exactly one of `present`.
-    fn exactly_one(&mut self, what: &str, span: &Span, unsound: bool, present: &[(&str, Option<&Span>)]) -> Option<()> {
+    pub(super) fn exactly_one(
+        &mut self,
+        what: &str,
+        span: &Span,
+        unsound: bool,
+        present: &[(&str, Option<&Span>)],
+    ) -> Option<()> {
         let mut found: Vec<(&str, &Span)> = present.iter().filter_map(|(key, span)| Some((*key, (*span)?))).collect();
         found.sort_by_key(|(_, span)| span.start);
         match found.as_slice() {
@@ -266,219 +226,6 @@ impl Resolver<'_> {
                 },
             ),
         }
-    }
-
-    fn ping(&mut self, ping: At<RawPing>, expect: Expect) -> Option<Ping> {
-        let RawPing { from, to, count, ttl, size, df, unsound: _ } = ping.value;
-        if let Some(count) = &count
-            && count.value == 0
-        {
-            self.fault::<()>("vacuous", &count.span, "no request at all".into(), "write `count = 1` or more");
-        }
-        if let Some(size) = &size
-            && size.value > MAX_PING_SIZE
-        {
-            self.fault::<()>(
-                "out-of-range",
-                &size.span,
-                format!("{} bytes do not fit into an IPv4 packet", size.value),
-                format!("write at most {MAX_PING_SIZE}"),
-            );
-        }
-        if let (Some(ttl), Expect::Fail) = (&ttl, expect) {
-            self.moot("ttl", &ttl.span);
-        }
-        Some(Ping {
-            from,
-            to,
-            count: count.map_or(1, |count| count.value),
-            ttl: ttl.map(|ttl| ttl.value),
-            size: size.map_or(56, |size| size.value),
-            df: df.is_some_and(|df| df.value),
-        })
-    }
-
-    fn moot(&mut self, key: &str, span: &Span) {
-        self.fault::<()>(
-            "contradiction",
-            span,
-            format!("`{key}` describes an answer, and `expect = \"fail\"` says that there is none"),
-            "leave one of them out",
-        );
-    }
-
-    fn curl(&mut self, curl: At<RawCurl>, expect: Expect) -> Option<Curl> {
-        let RawCurl { from, to, port, path, status, body, unsound: _ } = curl.value;
-        if expect == Expect::Fail {
-            let described =
-                [("status", status.as_ref().map(|at| &at.span)), ("body", body.as_ref().map(|at| &at.span))];
-            for (key, span) in described.iter().filter_map(|(key, span)| Some((key, (*span)?))) {
-                self.moot(key, span);
-            }
-        }
-        if let Some(status) = &status
-            && !(100..600).contains(&status.value)
-        {
-            let message = format!("{} is no HTTP status", status.value);
-            self.fault::<()>("out-of-range", &status.span, message, "write 100 to 599, such as `status = 200`");
-        }
-        if let Some(path) = &path
-            && (!path.starts_with('/') || path.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()))
-        {
-            self.fault::<()>(
-                "invalid-value",
-                &path.span,
-                format!("`{}` is not a path", path.value),
-                "a path begins with `/` and holds no white space",
-            );
-        }
-        Some(Curl {
-            from,
-            to,
-            port: port.map_or(80, |port| port.value),
-            path: path.map_or_else(|| "/".into(), |path| path.value),
-            status: status.map_or(200, |status| status.value),
-            body: body.map(|body| body.value),
-        })
-    }
-
-    fn exec(&mut self, exec: At<RawExec>) -> Option<Exec> {
-        let RawExec { on, command, stdout, status, unsound } = exec.value;
-        if command.is_empty() && unsound {
-            return None;
-        }
-        if command.is_empty() {
-            return self.fault(
-                "vacuous",
-                &command.span,
-                "no command".into(),
-                "write the program and its arguments: `command = [\"ip\", \"route\"]`",
-            );
-        }
-        Some(Exec {
-            on,
-            command: command.value.into_iter().map(|word| word.value).collect(),
-            stdout: stdout.map(|stdout| stdout.value),
-            status: status.map_or(0, |status| i32::from(status.value)),
-        })
-    }
-
-    fn capture(&mut self, capture: At<RawCapture>, expect: Expect) -> Option<Capture> {
-        let RawCapture { on, during, filter, expect: packets, unsound: faulty } = capture.value;
-        if on.is_empty() && !faulty {
-            self.fault::<()>(
-                "vacuous",
-                &on.span,
-                "a capture on no interface sees nothing".into(),
-                "write `on = [\"node1:eth0\"]`",
-            );
-        }
-        let RawDuring { ping, curl, exec, unsound } = during.value;
-        let spans = [
-            ("ping", ping.as_ref().map(|at| &at.span)),
-            ("curl", curl.as_ref().map(|at| &at.span)),
-            ("exec", exec.as_ref().map(|at| &at.span)),
-        ];
-        let one = self.exactly_one("`during`", &during.span, unsound, &spans);
-        if let (Some(exec), Expect::Fail) = (&exec, expect) {
-            self.fault::<()>(
-                "contradiction",
-                &exec.span,
-                "`expect = \"fail\"` goes with ping and curl".into(),
-                "say the command's `status` instead",
-            );
-        }
-        let during = one.and_then(|()| {
-            if let Some(ping) = ping {
-                self.ping(ping, expect).map(Traffic::Ping)
-            } else if let Some(curl) = curl {
-                self.curl(curl, expect).map(Traffic::Curl)
-            } else {
-                self.exec(exec?).map(Traffic::Exec)
-            }
-        });
-        let packets = self.packets(packets);
-        if let Some(filter) = &filter {
-            self.filter(filter);
-        }
-        Some(Capture {
-            on: on.value.into_iter().map(|place| At { value: place.value.0, span: place.span }).collect(),
-            during: during?,
-            filter,
-            expect: packets?,
-        })
-    }
-
-    fn filter(&mut self, filter: &At<String>) {
-        if let Err(error) = Filter::parse(filter) {
-            // The word at fault, where the string is written as it is: with escapes, the whole of it will have to do.
-            let inner = filter.span.start + 1..filter.span.end.saturating_sub(1);
-            let span = match inner.len() == filter.len() {
-                true => inner.start + error.span.start..(inner.start + error.span.end),
-                false => filter.span.clone(),
-            };
-            let message = format!("the filter `{}` cannot be read: {}", error.text, error.problem);
-            self.fault::<()>("invalid-filter", &span, message, error.expected);
-        }
-    }
-
-    fn packets(&mut self, packets: At<RawPackets>) -> Option<PacketExpectation> {
-        let RawPackets { encap, src, dst, proto, port, ttl, outer, vni, overhead, min, max, unsound } = packets.value;
-        let highest = max.as_ref().map(|max| max.value);
-        let lowest = min.as_ref().map_or(u32::from(highest != Some(0)), |min| min.value);
-        if let Some(highest) = highest
-            && lowest > highest
-        {
-            return self.fault(
-                "contradiction",
-                &packets.span,
-                format!("at least {lowest} and at most {highest} packets cannot be"),
-                "let `min` be no more than `max`",
-            );
-        }
-        if lowest == 0 && highest.is_none() && !unsound {
-            return self.fault(
-                "vacuous",
-                &packets.span,
-                "any number of packets will do".into(),
-                "write `min = 1` or more, or `max = 0` for none",
-            );
-        }
-        if let Some(proto) = &proto
-            && let Some(port) = &port
-            && !matches!(proto.value.0, IpProtocol(6 | 17))
-        {
-            self.fault::<()>(
-                "contradiction",
-                &port.span,
-                format!("{} has no ports", proto.value.0),
-                "leave `port` out, or write `proto = \"tcp\"` or `\"udp\"`",
-            );
-        }
-        let wraps = |encap: &At<Encap>| encap.value != Encap::None;
-        if let Some(span) = outer.as_ref().map(|outer| &outer.span).or(vni.as_ref().map(|vni| &vni.span))
-            && encap.as_ref().is_some_and(|encap| !wraps(encap))
-        {
-            self.fault::<()>(
-                "contradiction",
-                span,
-                "a packet that is not wrapped has no outer one".into(),
-                "write `encap = \"ipip\"` or `\"vxlan\"`, or leave this out",
-            );
-        }
-        Some(PacketExpectation {
-            encap: encap.map(|encap| encap.value),
-            src,
-            dst,
-            proto: proto.map(|proto| proto.value.0),
-            port: port.map(|port| port.value),
-            ttl: ttl.map(|ttl| ttl.value),
-            outer: outer.map(|outer| outer_expectation(outer.value)).unwrap_or_default(),
-            vni: vni.map(|vni| vni.value),
-            overhead: overhead.map(|overhead| overhead.value),
-            min: lowest,
-            max: highest,
-        })
     }
 
     fn state(&mut self, state: RawState) -> Option<StateCheck> {
@@ -706,19 +453,12 @@ impl Resolver<'_> {
     }
 }
 
-type Span = std::ops::Range<usize>;
+pub(super) type Span = std::ops::Range<usize>;
 
-/// 65,535 less the IPv4 and ICMP headers.
-const MAX_PING_SIZE: u16 = 65_507;
 const LISTS: &str = "`include` or `exclude` with at least one entry";
 
 fn some<T>(list: &Option<At<Vec<T>>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
-}
-
-fn outer_expectation(raw: RawOuter) -> OuterExpectation {
-    let RawOuter { src, dst, ttl, port, unsound: _ } = raw;
-    OuterExpectation { src, dst, ttl: ttl.map(|ttl| ttl.value), port: port.map(|port| port.value) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::scenario::schema;
 
 const ROUTE_HELP: &str = "write it as `ip route` prints it: `10.244.73.64/26 via 172.18.0.3 dev eth0 proto bird`";
 
@@ -81,6 +82,18 @@ fn the_examples_of_the_format_are_read() {
 
         [[step]]
         do = { link = "down", on = "n:eth0" }
+
+        [[step]]
+        mtu = { from = "a", to = "b", largest = 1480, beyond = { from = "n", mtu = 1480 } }
+
+        [[step]]
+        curl = { from = "a", to = "b", size = 3000 }
+
+        [[step]]
+        capture = { during = { ping = { from = "a", to = "b" } }, path = [{ on = "n:cali1", encap = "none" }, { on = "n:eth0", encap = "ipip" }] }
+
+        [[step]]
+        capture = { on = ["n:eth0"], during = { ping = { from = "a", to = "b" } }, expect = [{ encap = "ipip" }, { on = "m:eth0", max = 0 }] }
         "#,
     )
     .unwrap();
@@ -103,6 +116,10 @@ fn the_examples_of_the_format_are_read() {
             "exec on n: ip route get 10.244.36.1",
             "ping a -> 10.9.9.9, in vain",
             "link n:eth0 down",
+            "mtu a -> b",
+            "curl a -> b/?size=3000",
+            "capture on n:cali1, n:eth0 during ping a -> b",
+            "capture on n:eth0, m:eth0 during ping a -> b",
         ]
     );
     assert_eq!(scenario.topology.value, "../topologies/calico-bgp-fullmesh.toml");
@@ -124,7 +141,117 @@ fn a_step_has_ten_seconds_and_silence_one_unless_it_says() {
 fn no_packet_wanted_is_a_minimum_of_none() {
     let text = "topology = 't'\n[[step]]\ncapture = { on = ['n:eth0'], during = { ping = { from = 'a', to = 'b' } }, expect = { max = 0 } }";
     let Verb::Capture(capture) = &parse(text).unwrap().steps[0].verb else { panic!("capture") };
-    assert_eq!((capture.expect.min, capture.expect.max), (0, Some(0)));
+    assert_eq!((capture.expect[0].min, capture.expect[0].max), (0, Some(0)));
+}
+
+fn capture_of(step: &str) -> Capture {
+    let scenario = parse(&format!("topology = 't'\n[[step]]\n{step}")).unwrap();
+    let Verb::Capture(capture) = &scenario.steps[0].verb else { panic!("capture") };
+    (**capture).clone()
+}
+
+#[test]
+fn an_expectation_has_the_captures_interfaces_or_one_of_its_own() {
+    let capture = capture_of(
+        "capture = { on = ['n:eth0', 'm:eth0'], during = { ping = { from = 'a', to = 'b' } }, expect = [{ src = 'a' }, { on = 'o:eth0', max = 0 }] }",
+    );
+    let on: Vec<Vec<String>> =
+        capture.expect.iter().map(|expected| expected.on.iter().map(ToString::to_string).collect()).collect();
+    assert_eq!(on, [vec!["n:eth0", "m:eth0"], vec!["o:eth0"]]);
+    assert_eq!(capture.expect[1].max, Some(0));
+}
+
+#[test]
+fn the_packet_on_its_way_goes_to_where_the_traffic_goes_unless_the_first_hop_says() {
+    let dst = |first: &str, during: &str| {
+        let step = format!(
+            "capture = {{ during = {{ {during} }}, path = [{{ on = 'n:eth0'{first} }}, {{ on = 'm:eth0' }}] }}"
+        );
+        let capture = capture_of(&step);
+        assert_eq!(capture.path[1].packet, PacketPattern::default());
+        capture.path[0].packet.dst.as_ref().map(|dst| dst.value.clone())
+    };
+    assert_eq!(dst("", "ping = { from = 'a', to = 'b' }").as_deref(), Some("b"));
+    assert_eq!(dst("", "curl = { from = 'a', to = 'c' }").as_deref(), Some("c"));
+    assert_eq!(dst(", src = 'b'", "ping = { from = 'a', to = 'b' }"), None);
+    assert_eq!(dst(", dst = 'a'", "exec = { on = 'a', command = ['true'] }").as_deref(), Some("a"));
+}
+
+#[test]
+fn a_capture_says_what_is_to_be_seen_and_where() {
+    let capture =
+        |rest: &str| fault(&format!("capture = {{ during = {{ ping = {{ from = 'a', to = 'b' }} }}, {rest} }}"));
+    for (rest, code, message) in [
+        ("on = ['n:eth0']", "missing-key", "nothing is expected of the packets"),
+        ("expect = { min = 1 }", "missing-key", "`on` is missing"),
+        ("expect = [{ min = 1 }, { on = 'n:eth0' }]", "missing-key", "`on` is missing"),
+        ("on = ['n:eth0'], expect = []", "vacuous", "nothing is expected"),
+        ("on = [], expect = { min = 1 }", "vacuous", "a capture on no interface sees nothing"),
+        (
+            "on = ['n:eth0'], expect = { on = 'm:eth0' }",
+            "contradiction",
+            "every expectation has an `on` of its own: nothing is counted on these",
+        ),
+        (
+            "on = ['n:eth0'], path = [{ on = 'n:eth0' }, { on = 'm:eth0' }]",
+            "contradiction",
+            "`path` has its own interfaces: nothing is counted on these",
+        ),
+        ("path = []", "missing-key", "a way leads over two interfaces at least"),
+        ("path = [{ on = 'n:eth0' }]", "missing-key", "a way leads over two interfaces at least"),
+        (
+            "path = [{ on = 'n:any' }, { on = 'm:eth0' }]",
+            "invalid-value",
+            "`any` is every interface, and a packet passes one after the other",
+        ),
+        ("path = [{ encap = 'none' }, { on = 'm:eth0' }]", "missing-key", "`on` is missing"),
+        ("path = [{ on = 'n:eth0', min = 1 }, { on = 'm:eth0' }]", "unknown-key", "there is no key `min` here"),
+        (
+            "path = [{ on = 'n:eth0', encap = 'none', vni = 1 }, { on = 'm:eth0' }]",
+            "contradiction",
+            "a packet that is not wrapped has no outer one",
+        ),
+        ("path = { on = 'n:eth0' }", "wrong-type", "this is a table, and a list `[ … ]` belongs here"),
+        ("expect = 'none'", "wrong-type", "this is a string, and a table `{ … }` belongs here"),
+        (
+            "path = [{ on = ['n:eth0'] }, { on = 'm:eth0' }]",
+            "wrong-type",
+            "this is a list, and an interface such as `node1:eth0` belongs here",
+        ),
+    ] {
+        let (found, _, text) = capture(rest);
+        assert_eq!((found, text.split("; ").next()), (code, Some(message)), "{rest}");
+    }
+    let hop = capture("path = [{ encap = 'none' }, { on = 'm:eth0' }]");
+    assert_eq!(hop.2, "`on` is missing; write `on = \"node1:eth0\"`, say");
+    let exec = fault(
+        "capture = { during = { exec = { on = 'a', command = ['true'] } }, path = [{ on = 'n:eth0' }, { on = 'm:eth0' }] }",
+    );
+    assert_eq!((exec.0, exec.1.as_str()), ("missing-key", "{ on = 'n:eth0' }"));
+}
+
+#[test]
+fn what_is_said_of_the_largest_packet_is_said_wholly() {
+    let mtu = |rest: &str| fault(&format!("mtu = {{ from = 'a', to = 'b'{rest} }}"));
+    for (rest, code, place) in [
+        ("", "missing-key", "{ from = 'a', to = 'b' }"),
+        (", largest = 67", "out-of-range", "67"),
+        (", largest = 65536", "out-of-range", "65536"),
+        (", largest = 1480, beyond = 'silent'", "unknown-word", "'silent'"),
+        (", largest = 1480, beyond = 1480", "wrong-type", "1480"),
+        (", largest = 1480, beyond = {}", "missing-key", "{}"),
+        (", largest = 1480, beyond = { from = 'n' }", "missing-key", "{ from = 'n' }"),
+        (", largest = 1480, beyond = { mtu = 1480 }", "missing-key", "{ mtu = 1480 }"),
+        (", largest = 1480, beyond = { local = 1480, from = 'n' }", "contradiction", "'n'"),
+        (", largest = 1480, beyond = { local = 1480, mtu = 1400 }", "contradiction", "1400"),
+        (", largest = 1480, beyond = { local = 20 }", "out-of-range", "20"),
+        (", largest = 1480, beyond = { locall = 20 }", "unknown-key", "locall"),
+    ] {
+        let (found, at, _) = mtu(rest);
+        assert_eq!((found, at.as_str()), (code, place), "{rest}");
+    }
+    assert_eq!(mtu("").2, "`largest` is missing; write `largest = 1480`, say");
+    assert_eq!(fault("expect = 'fail'\nmtu = { from = 'a', to = 'b', largest = 1480 }").0, "contradiction");
 }
 
 #[test]
@@ -142,7 +269,7 @@ fn an_empty_file_lacks_a_topology_and_steps() {
         [is(
             "no-step",
             "[]",
-            "a scenario without a step shows nothing; add a `[[step]]` with one of: ping, curl, capture, routes, neighbours, fdb, links, bgp, wait, exec, do"
+            "a scenario without a step shows nothing; add a `[[step]]` with one of: ping, mtu, curl, capture, routes, neighbours, fdb, links, bgp, wait, exec, do"
         )]
     );
 }
@@ -246,6 +373,8 @@ fn what_contradicts_itself_is_refused() {
         ("expect = 'fail'\nping = { from = 'a', to = 'b', ttl = 62 }", "62"),
         ("expect = 'fail'\ncurl = { from = 'a', to = 'b', status = 200 }", "200"),
         ("expect = 'fail'\ncurl = { from = 'a', to = 'b', body = 'x' }", "'x'"),
+        ("expect = 'fail'\ncurl = { from = 'a', to = 'b', size = 9 }", "9"),
+        ("curl = { from = 'a', to = 'b', size = 9, path = '/x' }", "'/x'"),
         ("routes = { on = 'n', equal = [], include = ['default via 10.0.0.1'] }", "['default via 10.0.0.1']"),
         (
             "routes = { on = 'n', proto = 'bird', equal = ['10.0.0.0/8 via 10.1.0.1 proto kernel'] }",
@@ -282,6 +411,7 @@ fn what_would_always_pass_is_refused() {
         "bgp = { on = 'n', sessions = {} }",
         "exec = { on = 'n', command = [] }",
         "ping = { from = 'a', to = 'b', count = 0 }",
+        "curl = { from = 'a', to = 'b', size = 0 }",
         "capture = { on = [], during = { ping = { from = 'a', to = 'b' } }, expect = { min = 1 } }",
         "capture = { on = ['n:eth0'], during = { ping = { from = 'a', to = 'b' } }, expect = { min = 0 } }",
     ] {
@@ -297,6 +427,7 @@ fn values_out_of_their_range_are_refused() {
         ("ping = { from = 'a', to = 'b', size = 65508 }", "65508"),
         ("curl = { from = 'a', to = 'b', port = 65536 }", "65536"),
         ("curl = { from = 'a', to = 'b', status = 99 }", "99"),
+        ("curl = { from = 'a', to = 'b', size = 1048577 }", "1048577"),
         ("within = '0s'\nwait = { until = 'converged' }", "'0s'"),
     ] {
         let (code, at, _) = fault(step);
@@ -361,7 +492,7 @@ fn a_key_that_is_missing_is_shown_with_a_value() {
         ("routes = { equal = [] }", "`on` is missing; write `on = \"node1\"`, say"),
         (
             "capture = { during = { ping = { from = 'a', to = 'b' } }, expect = { min = 1 } }",
-            "`on` is missing; write `on = [\"node1:eth0\"]`, say",
+            "`on` is missing; write `on = [\"node1:eth0\"]`, say, here or `on = \"node1:eth0\"` in each table of `expect`",
         ),
         ("exec = { on = 'n' }", "`command` is missing; write `command = [\"ip\", \"route\"]`, say"),
         ("links = { on = 'n', include = [{ up = true }] }", "`name` is missing; write `name = \"eth0\"`, say"),
@@ -424,6 +555,7 @@ fn the_schema_has_every_verb_and_refuses_other_keys() {
             "expect",
             "fdb",
             "links",
+            "mtu",
             "name",
             "neighbours",
             "ping",
@@ -440,7 +572,7 @@ fn the_schema_has_every_verb_and_refuses_other_keys() {
 #[test]
 fn the_scenarios_that_come_with_the_lab_are_valid() {
     for (name, text, steps) in [
-        ("calico-bgp-fullmesh", include_str!("../../scenarios/calico-bgp-fullmesh.toml"), 34),
+        ("calico-bgp-fullmesh", include_str!("../../scenarios/calico-bgp-fullmesh.toml"), 35),
         ("one-node", include_str!("../../scenarios/one-node.toml"), 10),
         ("bgp-100", include_str!("../../scenarios/bgp-100.toml"), 14),
     ] {

@@ -4,6 +4,9 @@ mod bgp_session;
 mod encapsulation;
 mod entries;
 mod links;
+mod packet_pattern;
+mod path;
+mod path_mtu;
 mod reachability;
 mod route_table;
 
@@ -12,9 +15,12 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 pub use bgp_session::bgp;
-pub use encapsulation::{PacketEnds, packets};
+pub use encapsulation::packets;
 pub use entries::{fdb, neighbours};
 pub use links::links;
+pub use packet_pattern::PacketEnds;
+pub use path::path;
+pub use path_mtu::mtu;
 pub use reachability::{curl, exec, ping};
 pub use route_table::routes;
 
@@ -101,8 +107,33 @@ fn count(number: usize, what: &str) -> String {
 mod testing {
     //! What the tests of every assertion need.
 
+    use std::time::UNIX_EPOCH;
+
     use super::*;
-    use crate::scenario::{Step, parse};
+    use crate::scenario::{Encap, SeenPacket, Step, parse};
+
+    /// A segment from 10.244.0.`src` to 10.244.0.`dst`.
+    pub(super) fn seen(interface: &str, encap: Encap, src: u8, dst: u8) -> SeenPacket {
+        SeenPacket {
+            interface: interface.into(),
+            at: UNIX_EPOCH,
+            identity: None,
+            encap,
+            src: Some([10, 244, 0, src].into()),
+            dst: Some([10, 244, 0, dst].into()),
+            outer_src: None,
+            outer_dst: None,
+            outer_ttl: None,
+            outer_port: None,
+            vni: None,
+            overhead: 0,
+            ttl: Some(63),
+            protocol: Some(6),
+            ports: Some((40000, 80)),
+            length: 74,
+            text: format!("{interface} 10.244.0.{src} > 10.244.0.{dst} {encap}"),
+        }
+    }
 
     /// The only step of a scenario that consists of `step`.
     pub(super) fn step(step: &str) -> Step {

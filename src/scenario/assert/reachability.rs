@@ -6,14 +6,14 @@ use crate::scenario::observed::{ExecResult, HttpResult, PingResult};
 
 /// Every request answered, each with the TTL expected; or, with [`Expect::Fail`], none.
 pub fn ping(expected: &Ping, expect: Expect, observed: &PingResult) -> Verdict {
-    let PingResult { sent, replies, errors } = observed;
+    let PingResult { sent, replies, obstacles } = observed;
     let answers = format!("{} of {sent} answered", replies.len());
-    let found = match errors.first() {
-        Some(error) => format!("{answers} ({error})"),
+    let found = match obstacles.first() {
+        Some(obstacle) => format!("{answers} ({obstacle})"),
         None => answers,
     };
     if expect == Expect::Fail {
-        return match (replies.is_empty(), *sent > 0 || !errors.is_empty()) {
+        return match (replies.is_empty(), *sent > 0 || !obstacles.is_empty()) {
             (true, true) => Verdict::Pass,
             (true, false) => Verdict::fail(format!("{expected}: no answer"), "nothing was sent", vec![]),
             (false, _) => Verdict::fail(format!("{expected}: no answer"), found, vec![]),
@@ -38,7 +38,7 @@ pub fn ping(expected: &Ping, expect: Expect, observed: &PingResult) -> Verdict {
     Verdict::fail(format!("{expected}: every reply with ttl {ttl}"), found, difference.collect())
 }
 
-/// An answer with the status expected, whose body contains the text expected; or, with [`Expect::Fail`], none at all.
+/// An answer with the status expected, whose body has the length and contains the text expected; or, with [`Expect::Fail`], none at all.
 pub fn curl(expected: &Curl, expect: Expect, observed: &HttpResult) -> Verdict {
     match (expect, observed) {
         (Expect::Fail, HttpResult::None(_)) => Verdict::Pass,
@@ -48,10 +48,13 @@ pub fn curl(expected: &Curl, expect: Expect, observed: &HttpResult) -> Verdict {
         (Expect::Pass, HttpResult::None(reason)) => {
             Verdict::fail(format!("{expected}: status {}", expected.status), format!("no answer: {reason}"), vec![])
         }
-        (Expect::Pass, HttpResult::Answer { status, body }) => {
+        (Expect::Pass, HttpResult::Answer { status, body, length }) => {
             if *status != expected.status {
                 let wish = format!("{expected}: status {}", expected.status);
                 return Verdict::fail(wish, format!("status {status}"), lines(DiffLine::unexpected, body));
+            }
+            if let Some(size) = expected.size.filter(|size| *size as usize != *length) {
+                return Verdict::fail(format!("{expected}: {size} bytes"), format!("{length} bytes"), vec![]);
             }
             let Some(wanted) = expected.body.as_ref().filter(|wanted| !body.contains(wanted.trim_end())) else {
                 return Verdict::Pass;
@@ -101,7 +104,7 @@ mod tests {
 
     use super::super::testing::{shown, step};
     use super::*;
-    use crate::scenario::{PingReply, Verb};
+    use crate::scenario::{Obstacle, PingReply, Verb};
 
     fn replies(ttls: &[u8]) -> Vec<PingReply> {
         let reply = |(index, ttl): (usize, &u8)| PingReply {
@@ -115,8 +118,8 @@ mod tests {
     fn ping_verdict(text: &str, sent: u32, ttls: &[u8], errors: &[&str]) -> Vec<String> {
         let step = step(text);
         let Verb::Ping(expected) = &step.verb else { panic!("ping") };
-        let errors = errors.iter().map(ToString::to_string).collect();
-        shown(ping(expected, step.expect, &PingResult { sent, replies: replies(ttls), errors }))
+        let obstacles = errors.iter().map(|error| Obstacle::Other(error.to_string())).collect();
+        shown(ping(expected, step.expect, &PingResult { sent, replies: replies(ttls), obstacles }))
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> HttpResult {
-        HttpResult::Answer { status, body: body.into() }
+        HttpResult::Answer { status, body: body.into(), length: body.len() }
     }
 
     #[test]
@@ -176,6 +179,17 @@ mod tests {
         assert_eq!(
             curl_verdict(text, HttpResult::None("timed out".into())),
             ["curl a -> b: status 200 | no answer: timed out"]
+        );
+    }
+
+    #[test]
+    fn every_byte_that_was_asked_for_must_arrive() {
+        let text = "curl = { from = 'a', to = 'b', size = 13, body = 'PodName: b' }";
+        assert_eq!(curl_verdict(text, answer(200, "PodName: b |\n")), Vec::<String>::new());
+        assert_eq!(curl_verdict(text, answer(200, "PodName: b\n")), ["curl a -> b/?size=13: 13 bytes | 11 bytes"]);
+        assert_eq!(
+            curl_verdict(text, answer(400, "size is at most 1048576\n")),
+            ["curl a -> b/?size=13: status 200 | status 400", "+ size is at most 1048576"]
         );
     }
 
