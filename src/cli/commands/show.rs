@@ -73,7 +73,8 @@ pub(crate) async fn birdc(lab: Option<&LabName>, node: &str, words: &[String]) -
     let command = bird::Command::parse(&words).map_err(Failure::invalid)?;
     let client = selected.client()?;
     let view = client.speaker(&node).await?;
-    let paths = match command {
+    let paths = match &command {
+        bird::Command::Route(bird::RouteQuery { export: Some(peer), .. }) => client.exported(&node, peer).await?,
         bird::Command::Route(_) => client.paths(&node).await?,
         bird::Command::Protocols { .. } => Vec::new(),
     };
