@@ -184,6 +184,7 @@ pub(super) mod tests {
             last_error: None,
             capabilities: ["route refresh", "graceful restart", "4-octet AS"].map(String::from).into(),
             end_of_rib_awaited: true,
+            stale_ms: None,
             end_of_rib_received: true,
             pending: 0,
             imported: 1,

@@ -80,6 +80,7 @@ mod tests {
             last_error: (state != State::Established).then(|| "Socket: Connection refused".into()),
             capabilities: vec![],
             end_of_rib_awaited: false,
+            stale_ms: None,
             end_of_rib_received: false,
             pending: 0,
             imported: 0,
