@@ -61,6 +61,14 @@ impl NextHops {
         self.resolved(next_hop)
     }
 
+    /// Whether there is a way to `next_hop`.
+    pub(super) fn resolves(&mut self, next_hop: IpAddr) -> bool {
+        match self.known.get(&next_hop) {
+            Some(known) => known.is_some(),
+            None => self.resolve(next_hop).is_some(),
+        }
+    }
+
     /// What [`NextHops::resolve`] found before.
     pub(super) fn resolved(&self, next_hop: IpAddr) -> Option<&Resolution> {
         self.known.get(&next_hop).and_then(Option::as_ref)

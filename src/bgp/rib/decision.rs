@@ -52,6 +52,19 @@ impl<'a> Candidate<'a> {
     }
 }
 
+/// Whether a path is a candidate at all (RFC 4271 §9.1.2.1): of a single one that is the whole decision.
+pub(in crate::bgp) fn is_resolvable(source: &PathSource, next_hops: &mut NextHops) -> bool {
+    match source {
+        PathSource::Bgp(_, attributes) => next_hops.resolves(attributes.next_hop),
+        PathSource::Static(gateway) => {
+            // For whoever asks for its way later.
+            gateway.map(|gateway| next_hops.resolve(gateway));
+            true
+        }
+        PathSource::Direct(_) | PathSource::Kernel(_) => true,
+    }
+}
+
 /// What the decision looks at in a BGP route.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::bgp) struct BgpFacts<'a> {

@@ -1,100 +1,22 @@
 //! Loc-RIB: every path of every prefix, and which one is selected.
 
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
-use ipnet::IpNet;
+use hashbrown::HashTable;
+use ipnet::{IpNet, Ipv4Net};
 use rustc_hash::FxBuildHasher;
 
-use super::Clause;
+use super::path::{Millis, Path, PathSource, Paths, SourceKey};
 use crate::bgp::event::PeerId;
 use crate::bgp::next_hop::Resolution;
-use crate::bgp::wire::Attributes;
 use crate::net::{IfName, NextHop, Route, RouteKind, RouteProtocol};
 
 /// A prefix's number in one table, used again once nobody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::bgp) struct EntryId(pub(in crate::bgp) u32);
-
-/// Which protocol instance a path came from: each has at most one path per prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::bgp) enum SourceKey {
-    /// `direct1`.
-    Direct,
-    /// `static1`.
-    Static,
-    /// `kernel1`.
-    Kernel,
-    /// A BGP session.
-    Peer(PeerId),
-}
-
-/// Where a path came from and what it says.
-#[derive(Clone, Debug)]
-pub(in crate::bgp) enum PathSource {
-    /// The network of an address on this interface.
-    Direct(IfName),
-    /// A configured route: a blackhole, or through this gateway.
-    Static(Option<IpAddr>),
-    /// A route of the kernel's that somebody else wrote.
-    Kernel(Arc<Route>),
-    /// An UPDATE.
-    Bgp(PeerId, Arc<Attributes>),
-}
-
-impl PathSource {
-    /// The protocol instance.
-    pub(in crate::bgp) fn key(&self) -> SourceKey {
-        match self {
-            Self::Direct(_) => SourceKey::Direct,
-            Self::Static(_) => SourceKey::Static,
-            Self::Kernel(_) => SourceKey::Kernel,
-            Self::Bgp(peer, _) => SourceKey::Peer(*peer),
-        }
-    }
-
-    /// Whether its way is found through other routes.
-    pub(in crate::bgp) fn has_next_hop(&self) -> bool {
-        matches!(self, Self::Bgp(..) | Self::Static(Some(_)))
-    }
-
-    /// BIRD's preference (calico-behaviour 7.1).
-    pub(in crate::bgp) fn preference(&self) -> u32 {
-        match self {
-            Self::Direct(_) => 240,
-            Self::Static(_) => 200,
-            Self::Bgp(..) => 100,
-            Self::Kernel(_) => 10,
-        }
-    }
-
-    /// The same path as `other`, by identity of what it shares: a cheap test that may miss equality but never difference.
-    pub(in crate::bgp) fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Direct(a), Self::Direct(b)) => a == b,
-            (Self::Static(a), Self::Static(b)) => a == b,
-            (Self::Kernel(a), Self::Kernel(b)) => Arc::ptr_eq(a, b),
-            (Self::Bgp(p, a), Self::Bgp(q, b)) => p == q && Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-}
-
-/// One path.
-#[derive(Clone, Debug)]
-pub(in crate::bgp) struct Path {
-    /// What it is.
-    pub(in crate::bgp) source: PathSource,
-    /// Since when.
-    pub(in crate::bgp) since: Instant,
-    /// The clause of the decision process that it lost by.
-    pub(in crate::bgp) lost: Option<Clause>,
-    /// From before its peer restarted or began to send everything again, and not announced since (RFC 4724 §4.2, RFC 7313 §4). As
-    /// good as any other until it goes.
-    pub(in crate::bgp) stale: bool,
-}
 
 /// How a route goes into the kernel: a route without its destination, shared by all that go the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +54,7 @@ impl FibHop {
     }
 
     /// The `proto bird` route to `dst` this way.
-    pub(in crate::bgp) fn route(&self, dst: IpNet) -> Route {
+    pub(in crate::bgp) fn route(&self, dst: impl Into<IpNet>) -> Route {
         Route {
             kind: self.kind,
             via: self.via,
@@ -150,57 +72,96 @@ impl FibHop {
 #[derive(Debug)]
 pub(in crate::bgp) struct Entry {
     /// The destination.
-    pub(in crate::bgp) prefix: IpNet,
-    /// Every path; the selected one first.
-    pub(in crate::bgp) paths: Vec<Path>,
-    /// The selected path as the peers and the kernel were last told to see it; `None` without one.
-    pub(in crate::bgp) selected: Option<PathSource>,
-    /// What we had the kernel install.
-    pub(in crate::bgp) installed: Option<Arc<FibHop>>,
+    pub(in crate::bgp) prefix: Ipv4Net,
     /// The kernel's table has shown our route.
     pub(in crate::bgp) acknowledged: bool,
     /// The kernel refused our route.
     pub(in crate::bgp) kernel_failed: bool,
-    /// Peers whose Adj-RIB-Out refers to the entry.
-    pub(in crate::bgp) holders: u32,
     dirty: bool,
+    /// Peers whose Adj-RIB-Out refers to the entry.
+    holders: u32,
+    /// Every path; the selected one first.
+    pub(in crate::bgp) paths: Paths,
+    /// What we had the kernel install.
+    pub(in crate::bgp) installed: Option<Arc<FibHop>>,
 }
 
 impl Entry {
+    fn new(prefix: Ipv4Net) -> Self {
+        Self {
+            prefix,
+            acknowledged: false,
+            kernel_failed: false,
+            dirty: false,
+            holders: 0,
+            paths: Paths::None,
+            installed: None,
+        }
+    }
+
     /// The selected path, as of the last decision.
     pub(in crate::bgp) fn best(&self) -> Option<&Path> {
         self.paths.first().filter(|path| path.lost.is_none())
     }
 }
 
-/// The table.
+/// An entry about which the decision is to be made again.
+#[derive(Debug)]
+pub(in crate::bgp) struct Marked {
+    /// Which one.
+    pub(in crate::bgp) id: EntryId,
+    /// Its selected path as the peers and the kernel were last told to see it; `None` without one.
+    pub(in crate::bgp) before: Option<PathSource>,
+}
+
+/// The table. One speaker speaks one family, as Calico's BIRD does (calico-behaviour 7.1): IPv4.
 #[derive(Debug, Default)]
 pub(in crate::bgp) struct LocRib {
-    ids: HashMap<IpNet, EntryId, FxBuildHasher>,
+    /// The numbers of all entries, by prefix. The prefixes stand in the entries only: a million of them is a matter of cache.
+    ids: HashTable<EntryId>,
     entries: Vec<Option<Entry>>,
     free: Vec<EntryId>,
-    dirty: Vec<EntryId>,
+    dirty: Vec<Marked>,
+    /// When the table's time began: with the first path.
+    epoch: Option<Instant>,
 }
 
 impl LocRib {
     /// Puts in a path in place of the one of the same source. An equal path changes nothing.
-    pub(in crate::bgp) fn insert(&mut self, now: Instant, prefix: IpNet, source: PathSource) -> EntryId {
+    pub(in crate::bgp) fn insert(&mut self, now: Instant, prefix: Ipv4Net, source: PathSource) -> EntryId {
+        let since = self.time(now);
         let id = self.id_or_new(prefix);
         let Some(entry) = self.get_mut(id) else { return id };
-        match entry.paths.iter_mut().find(|path| path.source.key() == source.key()) {
-            Some(path) if path.source.is(&source) => {
-                path.stale = false;
-                return id;
-            }
-            Some(path) => *path = Path { source, since: now, lost: None, stale: false },
-            None => entry.paths.push(Path { source, since: now, lost: None, stale: false }),
+        let known = entry.paths.iter().position(|path| path.source.key() == source.key());
+        if let Some(path) = known.map(|index| &mut entry.paths[index])
+            && path.source.is(&source)
+        {
+            path.stale = false;
+            return id;
         }
         self.mark(id);
+        let Some(entry) = self.get_mut(id) else { return id };
+        let path = Path { source, since, lost: None, stale: false };
+        match known {
+            Some(index) => entry.paths[index] = path,
+            None => entry.paths.push(path),
+        }
         id
     }
 
+    /// How long a path has been there.
+    pub(in crate::bgp) fn age(&self, now: Instant, path: &Path) -> Duration {
+        let age = self.epoch.map_or(Duration::ZERO, |epoch| now.saturating_duration_since(epoch));
+        age.saturating_sub(Duration::from_millis(path.since.into()))
+    }
+
+    fn time(&mut self, now: Instant) -> Millis {
+        let epoch = *self.epoch.get_or_insert(now);
+        Millis::try_from(now.saturating_duration_since(epoch).as_millis()).unwrap_or(Millis::MAX)
+    }
+
     /// Notes that the kernel has a route of ours to `prefix`.
-    pub(in crate::bgp) fn adopt(&mut self, prefix: IpNet, hop: Arc<FibHop>) {
+    pub(in crate::bgp) fn adopt(&mut self, prefix: Ipv4Net, hop: Arc<FibHop>) {
         let id = self.id_or_new(prefix);
         if let Some(entry) = self.get_mut(id) {
             entry.installed = Some(hop);
@@ -209,16 +170,18 @@ impl LocRib {
 
     /// Takes out the path that `source` has in `id`.
     pub(in crate::bgp) fn remove(&mut self, id: EntryId, source: SourceKey) {
-        let Some(entry) = self.get_mut(id) else { return };
+        let Some(entry) = self.get(id) else { return };
         if let Some(index) = entry.paths.iter().position(|path| path.source.key() == source) {
-            entry.paths.remove(index);
             self.mark(id);
+            if let Some(entry) = self.get_mut(id) {
+                entry.paths.remove(index);
+            }
         }
     }
 
     /// Marks the paths that `peer` has in `id` as stale.
     pub(in crate::bgp) fn mark_stale(&mut self, id: EntryId, peer: PeerId) {
-        let paths = self.get_mut(id).into_iter().flat_map(|entry| &mut entry.paths);
+        let paths = self.get_mut(id).into_iter().flat_map(|entry| entry.paths.iter_mut());
         for path in paths.filter(|path| path.source.key() == SourceKey::Peer(peer)) {
             path.stale = true;
         }
@@ -226,24 +189,24 @@ impl LocRib {
 
     /// Whether `peer` has a path in `id` that is stale.
     pub(in crate::bgp) fn is_stale(&self, id: EntryId, peer: PeerId) -> bool {
-        let mut paths = self.get(id).into_iter().flat_map(|entry| &entry.paths);
+        let mut paths = self.get(id).into_iter().flat_map(|entry| entry.paths.iter());
         paths.any(|path| path.stale && path.source.key() == SourceKey::Peer(peer))
     }
 
-    /// Has the decision made again for `id`.
+    /// Has the decision made again for `id`. To be called before anything that may change it.
     pub(in crate::bgp) fn mark(&mut self, id: EntryId) {
-        if let Some(entry) = self.get_mut(id)
-            && !std::mem::replace(&mut entry.dirty, true)
-        {
-            self.dirty.push(id);
+        let Some(entry) = self.entries.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        if !std::mem::replace(&mut entry.dirty, true) {
+            let before = entry.best().map(|path| path.source.clone());
+            self.dirty.push(Marked { id, before });
         }
     }
 
     /// The entries marked since the last call.
-    pub(in crate::bgp) fn take_marked(&mut self) -> Vec<EntryId> {
+    pub(in crate::bgp) fn take_marked(&mut self) -> Vec<Marked> {
         let marked = std::mem::take(&mut self.dirty);
-        for &id in &marked {
-            if let Some(entry) = self.get_mut(id) {
+        for Marked { id, .. } in &marked {
+            if let Some(entry) = self.get_mut(*id) {
                 entry.dirty = false;
             }
         }
@@ -252,7 +215,9 @@ impl LocRib {
 
     /// The entry of `prefix`.
     pub(in crate::bgp) fn id(&self, prefix: &IpNet) -> Option<EntryId> {
-        self.ids.get(prefix).copied()
+        let IpNet::V4(prefix) = prefix else { return None };
+        let is_it = |id: &EntryId| self.get(*id).is_some_and(|entry| entry.prefix == *prefix);
+        self.ids.find(hash(prefix), is_it).copied()
     }
 
     /// The entry numbered `id`.
@@ -291,38 +256,37 @@ impl LocRib {
             entry.paths.is_empty() && entry.installed.is_none() && entry.holders == 0 && !entry.dirty
         });
         if unused && let Some(entry) = self.entries[id.0 as usize].take() {
-            self.ids.remove(&entry.prefix);
+            if let Ok(found) = self.ids.find_entry(hash(&entry.prefix), |other| *other == id) {
+                found.remove();
+            }
             self.free.push(id);
         }
     }
 
-    fn id_or_new(&mut self, prefix: IpNet) -> EntryId {
-        if let Some(id) = self.id(&prefix) {
+    fn id_or_new(&mut self, prefix: Ipv4Net) -> EntryId {
+        if let Some(id) = self.id(&prefix.into()) {
             return id;
         }
-        let entry = Entry {
-            prefix,
-            paths: Vec::with_capacity(1),
-            selected: None,
-            installed: None,
-            acknowledged: false,
-            kernel_failed: false,
-            holders: 0,
-            dirty: false,
-        };
+        let entry = Some(Entry::new(prefix));
         let id = match self.free.pop() {
             Some(id) => {
-                self.entries[id.0 as usize] = Some(entry);
+                self.entries[id.0 as usize] = entry;
                 id
             }
             None => {
-                self.entries.push(Some(entry));
+                self.entries.push(entry);
                 EntryId((self.entries.len() - 1) as u32)
             }
         };
-        self.ids.insert(prefix, id);
+        let entries = &self.entries;
+        let rehash = |id: &EntryId| entries[id.0 as usize].as_ref().map_or(0, |entry| hash(&entry.prefix));
+        self.ids.insert_unique(hash(&prefix), id, rehash);
         id
     }
+}
+
+fn hash(prefix: &Ipv4Net) -> u64 {
+    FxBuildHasher.hash_one((u32::from(prefix.addr()), prefix.prefix_len()))
 }
 
 #[cfg(test)]
@@ -330,8 +294,37 @@ impl LocRib {
 mod tests {
     use super::*;
 
-    fn prefix(text: &str) -> IpNet {
+    fn prefix(text: &str) -> Ipv4Net {
         text.parse().unwrap()
+    }
+
+    fn marked(rib: &mut LocRib) -> Vec<EntryId> {
+        rib.take_marked().into_iter().map(|marked| marked.id).collect()
+    }
+
+    #[test]
+    fn an_entry_of_one_path_takes_one_cache_line() {
+        assert!(size_of::<Option<Entry>>() <= 64, "{} bytes", size_of::<Option<Entry>>());
+    }
+
+    #[test]
+    fn a_mark_remembers_what_was_selected_before_the_first_change() {
+        let (now, eth) = (Instant::now(), |index| PathSource::Direct(IfName::eth(index)));
+        let mut rib = LocRib::default();
+        let id = rib.insert(now, prefix("10.0.0.0/8"), eth(0));
+        assert!(rib.take_marked()[0].before.is_none());
+        rib.insert(now, prefix("10.0.0.0/8"), eth(1));
+        rib.remove(id, SourceKey::Direct);
+        assert!(rib.take_marked()[0].before.as_ref().is_some_and(|before| before.is(&eth(0))));
+    }
+
+    #[test]
+    fn a_path_ages_from_its_own_beginning() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut rib = LocRib::default();
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        let id = rib.insert(now + second, prefix("11.0.0.0/8"), PathSource::Static(None));
+        assert_eq!(rib.age(now + 3 * second, &rib.get(id).unwrap().paths[0]), 2 * second);
     }
 
     #[test]
@@ -344,9 +337,9 @@ mod tests {
         rib.remove(id, SourceKey::Static);
         rib.take_marked();
         rib.free_if_unused(id);
-        assert_eq!(rib.id(&prefix("10.0.0.0/8")), Some(id));
+        assert_eq!(rib.id(&IpNet::V4(prefix("10.0.0.0/8"))), Some(id));
         rib.release(id);
-        assert_eq!(rib.id(&prefix("10.0.0.0/8")), None);
+        assert_eq!(rib.id(&IpNet::V4(prefix("10.0.0.0/8"))), None);
         assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None)), id);
     }
 
@@ -360,7 +353,7 @@ mod tests {
         rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
         let keys: Vec<_> = rib.get(id).unwrap().paths.iter().map(|path| path.source.key()).collect();
         assert_eq!(keys, [SourceKey::Direct, SourceKey::Static]);
-        assert_eq!(rib.take_marked(), [id]);
+        assert_eq!(marked(&mut rib), [id]);
     }
 
     #[test]
@@ -370,6 +363,6 @@ mod tests {
         rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
         rib.take_marked();
         rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
-        assert_eq!(rib.take_marked(), []);
+        assert_eq!(marked(&mut rib), []);
     }
 }

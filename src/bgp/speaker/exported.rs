@@ -27,8 +27,8 @@ impl Speaker {
         let entry = self.rib.get(id)?;
         let path = entry.best()?;
         let from = self.source_peer(&path.source);
-        let route =
-            ExportRoute { prefix: entry.prefix, source: &path.source, from, dev: self.next_hops.device(&path.source) };
+        let dev = self.next_hops.device(&path.source);
+        let route = ExportRoute { prefix: entry.prefix.into(), source: &path.source, from, dev };
         let changes = policy::export(&self.config.policy, &route, target)?;
         let attributes = policy::exported_attributes(&self.config, &path.source, from, &changes, target);
         let metric = self.next_hops.resolution(&path.source).and_then(|found| found.igp_metric);

@@ -46,9 +46,10 @@ impl Speaker {
     }
 
     fn learn(&mut self, now: Instant, prefix: IpNet, source: Option<PathSource>, key: SourceKey) {
-        match source {
-            Some(source) => drop(self.rib.insert(now, prefix, source)),
-            None => {
+        match (source, prefix) {
+            (Some(source), IpNet::V4(prefix)) => drop(self.rib.insert(now, prefix, source)),
+            (Some(_), IpNet::V6(_)) => {}
+            (None, _) => {
                 if let Some(id) = self.rib.id(&prefix) {
                     self.rib.remove(id, key);
                 }
@@ -66,7 +67,7 @@ impl Speaker {
             self.rib.iter().filter(|(_, entry)| entry.installed.is_some()).map(|(id, _)| id).collect();
         for id in installed {
             let Some(entry) = self.rib.get_mut(id) else { continue };
-            if present.contains(&entry.prefix) {
+            if present.contains(&IpNet::V4(entry.prefix)) {
                 entry.acknowledged = true;
                 entry.kernel_failed = false;
             } else if std::mem::replace(&mut entry.acknowledged, false)

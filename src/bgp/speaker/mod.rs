@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::config::SpeakerConfig;
@@ -24,7 +25,7 @@ use super::event::{Action, ConnectionId, Event, FibChange, PeerId};
 use super::next_hop::NextHops;
 use super::peer::{Effects, Output, Peer, rejection};
 use super::policy::local_routes;
-use super::rib::{FibHop, LocRib};
+use super::rib::{FibHop, LocRib, Marked};
 use super::timers::Jitter;
 use super::view::State;
 use super::wire::Interner;
@@ -113,7 +114,9 @@ impl Speaker {
                     self.begin_recovery(now);
                 }
                 for (prefix, source) in local_routes(&self.config) {
-                    self.rib.insert(now, prefix, source);
+                    if let IpNet::V4(prefix) = prefix {
+                        self.rib.insert(now, prefix, source);
+                    }
                 }
                 self.every_peer(now, &mut actions, |peer, effects| peer.start(now, effects));
             }
@@ -289,8 +292,14 @@ impl Speaker {
         }
         let mut fib: Vec<FibChange> = Vec::new();
         let mut told: BTreeSet<PeerId> = BTreeSet::new();
-        for id in self.rib.take_marked() {
-            self.decide(id, &mut fib, &mut told);
+        let marked = self.rib.take_marked();
+        for Marked { id, .. } in &marked {
+            self.select(*id);
+            self.install(*id, &mut fib);
+        }
+        self.tell_peers(&marked, &mut told);
+        for Marked { id, .. } in &marked {
+            self.rib.free_if_unused(*id);
         }
         if !fib.is_empty() && !self.ended {
             actions.push(Action::Fib(fib));

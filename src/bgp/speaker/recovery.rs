@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
 use super::Speaker;
 use crate::bgp::event::{KernelSnapshot, PeerId};
 use crate::bgp::rib::{EntryId, FibHop};
@@ -35,8 +37,9 @@ impl Speaker {
         let Some(recovery) = self.recovery.as_mut().filter(|recovery| !recovery.adopted) else { return };
         recovery.adopted = true;
         for route in snapshot.routes.iter().filter(|route| route.proto == RouteProtocol::BIRD) {
+            let IpNet::V4(prefix) = route.dst else { continue };
             let hop = self.share(FibHop::of(route));
-            self.rib.adopt(route.dst, hop);
+            self.rib.adopt(prefix, hop);
         }
     }
 

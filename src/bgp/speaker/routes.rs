@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
 use crate::bgp::policy::{self, Reach, SourcePeer};
-use crate::bgp::rib::{Candidate, EntryId, FibHop, PathSource, PeerFacts, SourceKey, decide};
+use crate::bgp::rib::{
+    Candidate, Clause, EntryId, FibHop, Marked, PathSource, PeerFacts, SourceKey, decide, is_resolvable,
+};
 use crate::bgp::wire::{RefreshKind, Update};
 use crate::net::BgpIdentifier;
 
@@ -85,7 +87,8 @@ impl Speaker {
         let peer = &config.peers[id.0 as usize];
         let looped = policy::is_looped(&config, peer, &attributes);
         for nlri in &update.announced {
-            let imported = match looped || !matches!(nlri.prefix, IpNet::V4(_)) {
+            let IpNet::V4(prefix) = nlri.prefix else { continue };
+            let imported = match looped {
                 true => None,
                 false => policy::imported(peer, nlri.prefix, &attributes),
             };
@@ -97,7 +100,7 @@ impl Speaker {
                 Some(None) => Arc::clone(&attributes),
                 Some(Some(changed)) => self.interner.intern(changed),
             };
-            let entry = self.rib.insert(now, nlri.prefix, PathSource::Bgp(id, attributes));
+            let entry = self.rib.insert(now, prefix, PathSource::Bgp(id, attributes));
             self.peers[id.0 as usize].adj_rib_in.insert(entry);
         }
     }
@@ -134,17 +137,14 @@ impl Speaker {
         }
     }
 
-    /// Makes the decision for one prefix and passes on what it changes.
-    pub(super) fn decide(&mut self, id: EntryId, fib: &mut Vec<FibChange>, told: &mut BTreeSet<PeerId>) {
-        self.select(id);
-        self.install(id, fib);
-        self.tell_peers(id, told);
-        self.rib.free_if_unused(id);
-    }
-
     /// Puts the best path first and the reason on each other one.
-    fn select(&mut self, id: EntryId) {
+    pub(super) fn select(&mut self, id: EntryId) {
         let Some(entry) = self.rib.get_mut(id) else { return };
+        if let [path] = &mut entry.paths[..] {
+            // Nothing to compare with.
+            path.lost = (!is_resolvable(&path.source, &mut self.next_hops)).then_some(Clause::Resolvable);
+            return;
+        }
         let candidates: Vec<Candidate<'_>> = entry
             .paths
             .iter()
@@ -171,10 +171,10 @@ impl Speaker {
     }
 
     /// Brings the kernel's route in line with the selected path.
-    fn install(&mut self, id: EntryId, fib: &mut Vec<FibChange>) {
+    pub(super) fn install(&mut self, id: EntryId, fib: &mut Vec<FibChange>) {
         let Some(entry) = self.rib.get(id) else { return };
         let paths = entry.paths.iter().map(|path| (&path.source, path.lost));
-        let hop = policy::kernel_hop(&self.config.policy, entry.prefix, paths, &self.next_hops);
+        let hop = policy::kernel_hop(&self.config.policy, entry.prefix.into(), paths, &self.next_hops);
         if hop.as_ref() == entry.installed.as_deref() {
             return;
         }
@@ -202,33 +202,52 @@ impl Speaker {
         hop
     }
 
-    /// Queues the prefix for whoever is told, or has been told, something about it; nobody if the selected path is as it was.
-    fn tell_peers(&mut self, id: EntryId, told: &mut BTreeSet<PeerId>) {
-        let Some(entry) = self.rib.get_mut(id) else { return };
-        let new = entry.best().map(|path| path.source.clone());
-        let unchanged = match (&new, &entry.selected) {
-            (Some(new), Some(old)) => new.is(old),
-            (None, None) => true,
-            _ => false,
-        };
-        if unchanged {
-            return;
-        }
-        let old = std::mem::replace(&mut entry.selected, new.clone());
-        for (source, add) in [(&old, false), (&new, true)] {
-            if let Some(PathSource::Bgp(peer, _)) = source {
-                let preferred = &mut self.peers[peer.0 as usize].preferred;
-                *preferred = if add { *preferred + 1 } else { preferred.saturating_sub(1) };
+    /// Queues each prefix for whoever is told, or has been told, something about it; for nobody if the selected path is as it was.
+    ///
+    /// What came in one UPDATE went the same way before and goes the same way now: whom that concerns is asked once.
+    pub(super) fn tell_peers(&mut self, marked: &[Marked], told: &mut BTreeSet<PeerId>) {
+        let mut rest = marked;
+        while let Some(Marked { id, before }) = rest.first() {
+            let (before, now) = (before.as_ref(), self.selected(*id).cloned());
+            let alike = |other: &&Marked| {
+                is_same(before, other.before.as_ref()) && is_same(now.as_ref(), self.selected(other.id))
+            };
+            let run;
+            (run, rest) = rest.split_at(rest.iter().take_while(alike).count().max(1));
+            if !is_same(before, now.as_ref()) {
+                self.tell_change(run, before, now.as_ref(), told);
             }
         }
-        let first = |source: &Option<PathSource>| match source {
+    }
+
+    /// Queues the prefixes of `run`, all of which went as `before` and go as `now`.
+    fn tell_change(
+        &mut self,
+        run: &[Marked],
+        before: Option<&PathSource>,
+        now: Option<&PathSource>,
+        told: &mut BTreeSet<PeerId>,
+    ) {
+        if let Some(PathSource::Bgp(peer, _)) = before {
+            let preferred = &mut self.peers[peer.0 as usize].preferred;
+            *preferred = preferred.saturating_sub(run.len());
+        }
+        if let Some(PathSource::Bgp(peer, _)) = now {
+            self.peers[peer.0 as usize].preferred += run.len();
+        }
+        let first = |source: Option<&PathSource>| match source {
             Some(source) => Reach::first(self.source_peer(source)) as usize,
             None => Reach::External as usize + 1,
         };
-        let first = first(&old).min(first(&new)).min(self.up.len());
+        let first = first(before).min(first(now)).min(self.up.len());
         let concerned: Vec<PeerId> = self.up[first..].iter().flatten().copied().collect();
         for peer in concerned {
-            if self.queue(id, peer) {
+            let may_pass = self.may_be_told(now, peer);
+            let mut any = false;
+            for Marked { id, .. } in run {
+                any |= self.queue(*id, peer, may_pass);
+            }
+            if any {
                 told.insert(peer);
             }
         }
@@ -241,25 +260,32 @@ impl Speaker {
         }
         let entries: Vec<EntryId> = self.rib.iter().map(|(id, _)| id).collect();
         for id in entries {
-            self.queue(id, peer);
+            let may_pass = self.may_be_told(self.selected(id), peer);
+            self.queue(id, peer, may_pass);
         }
     }
 
     /// Queues a prefix for a peer that may be told it or has been; whether it did.
-    fn queue(&mut self, id: EntryId, peer: PeerId) -> bool {
-        let Some(entry) = self.rib.get(id) else { return false };
-        let target = &self.peers[peer.0 as usize];
-        let may_pass = entry
-            .selected
-            .as_ref()
-            .is_some_and(|source| policy::may_pass(self.source_peer(source), peer, target.config()));
-        if !may_pass && !target.adj_rib_out.has_sent(id) {
+    fn queue(&mut self, id: EntryId, peer: PeerId, may_pass: bool) -> bool {
+        let out = &mut self.peers[peer.0 as usize].adj_rib_out;
+        if !may_pass && !out.has_sent(id) {
             return false;
         }
-        if self.peers[peer.0 as usize].adj_rib_out.queue(id) {
+        if out.queue(id) {
             self.rib.hold(id);
         }
         true
+    }
+
+    /// Whether a prefix that goes as `source` may be told to `peer`, as far as the prefix does not matter.
+    fn may_be_told(&self, source: Option<&PathSource>, peer: PeerId) -> bool {
+        let config = self.peers[peer.0 as usize].config();
+        source.is_some_and(|source| policy::may_pass(self.source_peer(source), peer, config))
+    }
+
+    /// The selected path of an entry.
+    pub(super) fn selected(&self, id: EntryId) -> Option<&PathSource> {
+        self.rib.get(id).and_then(|entry| entry.best()).map(|path| &path.source)
     }
 
     /// For a BGP route, who it came from.
@@ -275,5 +301,14 @@ impl Speaker {
         {
             self.rib.remove(entry, SourceKey::Peer(id));
         }
+    }
+}
+
+/// Two selections alike, or none both times.
+fn is_same(one: Option<&PathSource>, other: Option<&PathSource>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is(other),
+        (None, None) => true,
+        _ => false,
     }
 }

@@ -83,7 +83,7 @@ impl Speaker {
     pub(super) fn path_view(&self, now: Instant, entry: &Entry, path: &Path) -> PathView {
         let best = path.lost.is_none();
         let mut view = PathView {
-            prefix: entry.prefix,
+            prefix: entry.prefix.into(),
             source: RouteSource::Static,
             protocol: "static1".to_owned(),
             preference: path.source.preference(),
@@ -93,7 +93,7 @@ impl Speaker {
             blackhole: false,
             gateway: None,
             dev: None,
-            since_ms: millis(now.saturating_duration_since(path.since)),
+            since_ms: millis(self.rib.age(now, path)),
             from: None,
             bgp: None,
         };

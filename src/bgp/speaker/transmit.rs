@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::Speaker;
@@ -97,7 +98,7 @@ impl Speaker {
                 Some((key, nlri)) => {
                     let index = *group_of.entry_ref(&key).or_insert(groups.len());
                     if index == groups.len()
-                        && let Some(source) = self.rib.get(id).and_then(|entry| entry.selected.as_ref())
+                        && let Some(source) = self.selected(id)
                     {
                         let (from, changes) = (self.source_peer(source), key.changes());
                         let attributes = policy::exported_attributes(&self.config, source, from, changes, target);
@@ -148,7 +149,7 @@ impl Speaker {
         if self.peers[peer.0 as usize].adj_rib_out.withdraw(id)
             && let Some(entry) = self.rib.get(id)
         {
-            withdrawn.push(entry.prefix.into());
+            withdrawn.push(IpNet::V4(entry.prefix).into());
         }
         self.rib.release(id);
     }
@@ -156,11 +157,11 @@ impl Speaker {
     /// What the peer is to be told of an entry, if anything.
     fn exported(&self, id: EntryId, target: &ExportPeer<'_>) -> Option<(AttributeKey, Nlri)> {
         let entry = self.rib.get(id)?;
-        let source = entry.selected.as_ref()?;
+        let source = &entry.best()?.source;
         let from = self.source_peer(source);
-        let route = ExportRoute { prefix: entry.prefix, source, from, dev: self.next_hops.device(source) };
+        let route = ExportRoute { prefix: entry.prefix.into(), source, from, dev: self.next_hops.device(source) };
         let changes = policy::export(&self.config.policy, &route, target)?;
-        Some((AttributeKey::of(source, changes), Nlri::from(entry.prefix)))
+        Some((AttributeKey::of(source, changes), Nlri::from(IpNet::V4(entry.prefix))))
     }
 }
 
