@@ -1,10 +1,9 @@
 //! Adj-RIB-Out: what one peer has been told, and what is to be looked at again for it.
 //!
 //! The queue holds entries, not messages: what an entry means for the peer is worked out when the peer can take bytes, so that a slow
-//! peer is told the last word only.
+//! peer is told the last word only. It is a set without an order of its own, so that a peer that reads nothing costs a bit per prefix.
 
-use std::collections::VecDeque;
-
+use super::id_set::Cursor;
 use super::{EntryId, IdSet};
 
 /// One peer's Adj-RIB-Out (post-policy), and the markers that are due to it.
@@ -12,9 +11,10 @@ use super::{EntryId, IdSet};
 pub(in crate::bgp) struct AdjRibOut {
     /// Announced and not withdrawn.
     sent: IdSet,
-    /// Members of `queue`.
+    /// To be looked at again.
     queued: IdSet,
-    queue: VecDeque<EntryId>,
+    /// Where to go on in `queued`.
+    next: Cursor,
     /// Everything that the peer may have is queued: to ask for it once more changes nothing.
     pub(in crate::bgp) is_whole: bool,
     /// End-of-RIB follows once the queue is empty (RFC 4724 §2).
@@ -30,23 +30,16 @@ pub(in crate::bgp) struct AdjRibOut {
 impl AdjRibOut {
     /// Queues `id`; true if that makes the peer a new holder of the entry.
     pub(in crate::bgp) fn queue(&mut self, id: EntryId) -> bool {
-        if !self.queued.insert(id) {
-            return false;
+        if self.queued.is_empty() {
+            self.next = Cursor::of(id);
         }
-        self.queue.push_back(id);
-        !self.sent.contains(id)
+        self.queued.insert(id) && !self.sent.contains(id)
     }
 
-    /// The next entry to look at.
-    pub(in crate::bgp) fn dequeue(&mut self) -> Option<EntryId> {
+    /// About `most` entries to look at now; none once none is left.
+    pub(in crate::bgp) fn dequeue(&mut self, most: usize) -> Vec<EntryId> {
         self.is_whole = false;
-        let id = self.queue.pop_front();
-        match id {
-            Some(id) => drop(self.queued.remove(id)),
-            // Both keep their buffers; an idle session should not.
-            None => (self.queue, self.queued) = (VecDeque::new(), IdSet::default()),
-        }
-        id
+        self.queued.take(&mut self.next, most)
     }
 
     /// Notes that `id` is announced now.
@@ -71,12 +64,12 @@ impl AdjRibOut {
 
     /// How many entries are queued.
     pub(in crate::bgp) fn queued(&self) -> usize {
-        self.queue.len()
+        self.queued.len()
     }
 
     /// Whether anything is to be sent.
     pub(in crate::bgp) fn is_pending(&self) -> bool {
-        !self.queue.is_empty() || self.end_of_rib_due || self.refresh_begin_due || self.refresh_end_due
+        !self.queued.is_empty() || self.end_of_rib_due || self.refresh_begin_due || self.refresh_end_due
     }
 
     /// Empties it and lists the entries that it held.

@@ -63,12 +63,7 @@ impl Speaker {
         if std::mem::take(&mut peer.adj_rib_out.refresh_begin_due) {
             wire::encode_route_refresh(family, RefreshKind::Begin, out);
         }
-        let mut batch = Vec::new();
-        while batch.len() < ROUND
-            && let Some(id) = peer.adj_rib_out.dequeue()
-        {
-            batch.push(id);
-        }
+        let batch = peer.adj_rib_out.dequeue(ROUND);
         if !batch.is_empty() {
             self.transmit_routes(target, context, &batch, out);
             return true;

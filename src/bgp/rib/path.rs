@@ -1,0 +1,153 @@
+//! One prefix's paths, and where each came from.
+
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::Clause;
+use crate::bgp::event::PeerId;
+use crate::bgp::wire::Attributes;
+use crate::net::{IfName, Route};
+
+/// Which protocol instance a path came from: each has at most one path per prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bgp) enum SourceKey {
+    /// `direct1`.
+    Direct,
+    /// `static1`.
+    Static,
+    /// `kernel1`.
+    Kernel,
+    /// A BGP session.
+    Peer(PeerId),
+}
+
+/// Where a path came from and what it says.
+#[derive(Clone, Debug)]
+pub(in crate::bgp) enum PathSource {
+    /// The network of an address on this interface.
+    Direct(IfName),
+    /// A configured route: a blackhole, or through this gateway.
+    Static(Option<IpAddr>),
+    /// A route of the kernel's that somebody else wrote.
+    Kernel(Arc<Route>),
+    /// An UPDATE.
+    Bgp(PeerId, Arc<Attributes>),
+}
+
+impl PathSource {
+    /// The protocol instance.
+    pub(in crate::bgp) fn key(&self) -> SourceKey {
+        match self {
+            Self::Direct(_) => SourceKey::Direct,
+            Self::Static(_) => SourceKey::Static,
+            Self::Kernel(_) => SourceKey::Kernel,
+            Self::Bgp(peer, _) => SourceKey::Peer(*peer),
+        }
+    }
+
+    /// Whether its way is found through other routes.
+    pub(in crate::bgp) fn has_next_hop(&self) -> bool {
+        matches!(self, Self::Bgp(..) | Self::Static(Some(_)))
+    }
+
+    /// BIRD's preference (calico-behaviour 7.1).
+    pub(in crate::bgp) fn preference(&self) -> u32 {
+        match self {
+            Self::Direct(_) => 240,
+            Self::Static(_) => 200,
+            Self::Bgp(..) => 100,
+            Self::Kernel(_) => 10,
+        }
+    }
+
+    /// The same path as `other`, by identity of what it shares: a cheap test that may miss equality but never difference.
+    pub(in crate::bgp) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Direct(a), Self::Direct(b)) => a == b,
+            (Self::Static(a), Self::Static(b)) => a == b,
+            (Self::Kernel(a), Self::Kernel(b)) => Arc::ptr_eq(a, b),
+            (Self::Bgp(p, a), Self::Bgp(q, b)) => p == q && Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// One path.
+#[derive(Clone, Debug)]
+pub(in crate::bgp) struct Path {
+    /// What it is.
+    pub(in crate::bgp) source: PathSource,
+    /// Since when.
+    pub(super) since: Millis,
+    /// The clause of the decision process that it lost by.
+    pub(in crate::bgp) lost: Option<Clause>,
+    /// From before its peer restarted or began to send everything again, and not announced since (RFC 4724 §4.2, RFC 7313 §4). As
+    /// good as any other until it goes.
+    pub(in crate::bgp) stale: bool,
+}
+
+/// Milliseconds of a table's own time, up to 49 days; it stands still then. A quarter of an `Instant`, of which there would be a million.
+pub(super) type Millis = u32;
+
+/// The paths of one prefix, in no allocation of their own while there is but one.
+#[derive(Debug, Default)]
+pub(in crate::bgp) enum Paths {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One(Path),
+    /// Several.
+    #[expect(clippy::box_collection, reason = "a vector would make every entry as large as itself")]
+    Several(Box<Vec<Path>>),
+}
+
+impl Paths {
+    /// Adds one at the end.
+    pub(super) fn push(&mut self, path: Path) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(path),
+            Self::One(first) => Self::Several(Box::new(vec![first, path])),
+            Self::Several(mut paths) => {
+                paths.push(path);
+                Self::Several(paths)
+            }
+        };
+    }
+
+    /// Takes out the one at `index`.
+    pub(super) fn remove(&mut self, index: usize) {
+        match self {
+            Self::Several(paths) => {
+                paths.remove(index);
+                if paths.len() == 1 {
+                    *self = paths.pop().map_or(Self::None, Self::One);
+                }
+            }
+            Self::None | Self::One(_) => *self = Self::None,
+        }
+    }
+}
+
+impl Deref for Paths {
+    type Target = [Path];
+
+    fn deref(&self) -> &[Path] {
+        match self {
+            Self::None => &[],
+            Self::One(path) => std::slice::from_ref(path),
+            Self::Several(paths) => paths,
+        }
+    }
+}
+
+impl DerefMut for Paths {
+    fn deref_mut(&mut self) -> &mut [Path] {
+        match self {
+            Self::None => &mut [],
+            Self::One(path) => std::slice::from_mut(path),
+            Self::Several(paths) => paths,
+        }
+    }
+}
