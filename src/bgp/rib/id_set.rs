@@ -114,7 +114,9 @@ mod tests {
     fn taking_out_goes_round_so_that_everything_has_its_turn() {
         let mut set = IdSet::default();
         let mut take = |put: &[u32], cursor: &mut Cursor, most| {
-            put.iter().for_each(|id| drop(set.insert(EntryId(*id))));
+            for id in put {
+                set.insert(EntryId(*id));
+            }
             let taken = set.take(cursor, most);
             taken.into_iter().map(|id| id.0).collect::<Vec<_>>()
         };
@@ -122,6 +124,6 @@ mod tests {
         assert_eq!(take(&[3, 70, 71, 200], &mut cursor, 1), [70, 71]);
         assert_eq!(take(&[70], &mut cursor, 1), [200]);
         assert_eq!(take(&[], &mut cursor, 9), [3, 70]);
-        assert_eq!(take(&[], &mut cursor, 9), []);
+        assert!(take(&[], &mut cursor, 9).is_empty());
     }
 }

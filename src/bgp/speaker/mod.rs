@@ -7,11 +7,12 @@
 mod exported;
 mod kernel;
 mod recovery;
+mod round;
 mod routes;
 mod show;
 mod transmit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +31,7 @@ use super::timers::Jitter;
 use super::view::State;
 use super::wire::Interner;
 use recovery::Recovery;
+use round::Round;
 
 pub use show::PeerProgress;
 
@@ -53,6 +55,8 @@ pub struct Speaker {
     hops: HashSet<Arc<FibHop>, FxBuildHasher>,
     /// Peers that are Established, by [`Reach`](super::policy::Reach).
     up: [Vec<PeerId>; 3],
+    /// What some prefixes come to for a peer, as long as nothing has changed.
+    rounds: VecDeque<Arc<Round>>,
     /// Shutdown came: the kernel keeps what it has (BIRD's `persist`, calico-behaviour 3.2).
     ended: bool,
     /// Path selection is deferred after a restart of our own.
@@ -84,6 +88,7 @@ impl Speaker {
             next_hops: NextHops::default(),
             hops: HashSet::default(),
             up: Default::default(),
+            rounds: VecDeque::new(),
             ended: false,
             recovery: None,
             started: None,
@@ -293,6 +298,9 @@ impl Speaker {
         let mut fib: Vec<FibChange> = Vec::new();
         let mut told: BTreeSet<PeerId> = BTreeSet::new();
         let marked = self.rib.take_marked();
+        if !marked.is_empty() {
+            self.rounds.clear();
+        }
         for Marked { id, .. } in &marked {
             self.select(*id);
             self.install(*id, &mut fib);

@@ -22,6 +22,8 @@ const HOPS_SWEEP: usize = 1024;
 impl Speaker {
     /// The peer is Established: everything that it may have is queued, End-of-RIB behind it.
     pub(super) fn peer_up(&mut self, id: PeerId) {
+        // It may have another identifier than before, which goes out with what came from it.
+        self.rounds.clear();
         self.up[Reach::of(self.peers[id.0 as usize].config()) as usize].push(id);
         if !self.is_recovering() {
             self.queue_table(id);

@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use hashbrown::HashMap;
 use ipnet::IpNet;
-use rustc_hash::FxBuildHasher;
 
 use super::Speaker;
 use crate::bgp::event::{ConnectionId, PeerId};
-use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute};
+use crate::bgp::policy::ExportPeer;
 use crate::bgp::rib::EntryId;
 use crate::bgp::view::State;
-use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
+use crate::bgp::wire::{self, Context, Family, Nlri, RefreshKind};
 
 /// Prefixes looked at for one round of UPDATEs: enough to fill messages, few enough not to exceed a driver's buffer by much.
 const ROUND: usize = 2048;
@@ -65,7 +63,7 @@ impl Speaker {
         }
         let batch = peer.adj_rib_out.dequeue(ROUND);
         if !batch.is_empty() {
-            self.transmit_routes(target, context, &batch, out);
+            self.transmit_routes(target, context, batch, out);
             return true;
         }
         let markers = &mut peer.adj_rib_out;
@@ -83,51 +81,14 @@ impl Speaker {
         false
     }
 
-    /// Works out what each entry means for the peer now, and packs what shares its attributes.
-    fn transmit_routes(&mut self, target: &ExportPeer<'_>, context: &Context, batch: &[EntryId], out: &mut BytesMut) {
+    /// Brings the peer up to date about each entry.
+    fn transmit_routes(&mut self, target: &ExportPeer<'_>, context: &Context, batch: Vec<EntryId>, out: &mut BytesMut) {
+        let round = self.round(target, context, batch);
         let mut withdrawn: Vec<Nlri> = Vec::new();
-        let mut groups: Vec<Group> = Vec::new();
-        let mut group_of: HashMap<AttributeKey, usize, FxBuildHasher> = HashMap::default();
-        for &id in batch {
-            match self.exported(id, target) {
-                Some((key, nlri)) => {
-                    let index = *group_of.entry_ref(&key).or_insert(groups.len());
-                    if index == groups.len()
-                        && let Some(source) = self.selected(id)
-                    {
-                        let (from, changes) = (self.source_peer(source), key.changes());
-                        let attributes = policy::exported_attributes(&self.config, source, from, changes, target);
-                        groups.push(Group { attributes, entries: Vec::new(), nlri: Vec::new() });
-                    }
-                    groups[index].entries.push(id);
-                    groups[index].nlri.push(nlri);
-                }
-                None => self.unsend(id, target.id, &mut withdrawn),
-            }
+        for &id in &round.refused {
+            self.unsend(id, target.id, &mut withdrawn);
         }
-        let mut announcements = BytesMut::new();
-        let mut messages = 0;
-        for Group { attributes, entries, nlri } in groups {
-            let mut done = 0;
-            while done < nlri.len() {
-                match wire::encode_announcement(&attributes, &nlri[done..], context, &mut announcements) {
-                    Ok(taken) if taken > 0 => {
-                        messages += 1;
-                        for &id in &entries[done..done + taken] {
-                            self.peers[target.id.0 as usize].adj_rib_out.announce(id);
-                        }
-                        done += taken;
-                    }
-                    // Attributes that fit into no message: such a route cannot be passed on, and what the peer has of it is out of date.
-                    Ok(_) | Err(_) => {
-                        for &id in &entries[done..] {
-                            self.unsend(id, target.id, &mut withdrawn);
-                        }
-                        done = nlri.len();
-                    }
-                }
-            }
-        }
+        let mut messages = round.messages;
         let mut rest = &withdrawn[..];
         while !rest.is_empty() {
             // At least one is taken, or none fits ever.
@@ -135,8 +96,12 @@ impl Speaker {
             messages += 1;
             rest = &rest[taken.min(rest.len())..];
         }
-        out.extend_from_slice(&announcements);
-        self.peers[target.id.0 as usize].counts.updates_sent += messages;
+        out.extend_from_slice(&round.announcements);
+        let peer = &mut self.peers[target.id.0 as usize];
+        for &id in &round.announced {
+            peer.adj_rib_out.announce(id);
+        }
+        peer.counts.updates_sent += messages;
     }
 
     /// The entry is not to be with the peer: withdraw it if it is, and let go of it.
@@ -148,21 +113,4 @@ impl Speaker {
         }
         self.rib.release(id);
     }
-
-    /// What the peer is to be told of an entry, if anything.
-    fn exported(&self, id: EntryId, target: &ExportPeer<'_>) -> Option<(AttributeKey, Nlri)> {
-        let entry = self.rib.get(id)?;
-        let source = &entry.best()?.source;
-        let from = self.source_peer(source);
-        let route = ExportRoute { prefix: entry.prefix.into(), source, from, dev: self.next_hops.device(source) };
-        let changes = policy::export(&self.config.policy, &route, target)?;
-        Some((AttributeKey::of(source, changes), Nlri::from(IpNet::V4(entry.prefix))))
-    }
-}
-
-/// Prefixes that go out with the same attributes.
-struct Group {
-    attributes: Attributes,
-    entries: Vec<EntryId>,
-    nlri: Vec<Nlri>,
 }

@@ -251,6 +251,51 @@ fn routes_cross_external_sessions_with_the_as_path_and_the_neighbours_next_hop()
 }
 
 #[test]
+fn peers_that_share_rounds_are_told_what_is_theirs() {
+    // A router between two nodes of one AS and three of others, each with enough blocks to be told in rounds that are kept.
+    let blocks = |node: usize| (0..100).map(move |block| format!("10.244.{}.{}/32", node, block)).collect::<Vec<_>>();
+    let nodes: Vec<TestNode> = [65001, 65001, 65002, 65003, 65004]
+        .into_iter()
+        .enumerate()
+        .map(|(index, asn)| {
+            let blocks = blocks(index);
+            let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+            node(&format!("172.18.0.{}", index + 10), asn, &blocks)
+        })
+        .collect();
+    let router = node("172.18.0.2", 64512, &[]);
+    let configs = std::iter::once((speaker_config(&router, &nodes, fast_timers(), false), Vec::new()))
+        .chain(
+            nodes
+                .iter()
+                .map(|node| (speaker_config(node, std::slice::from_ref(&router), fast_timers(), false), Vec::new())),
+        )
+        .collect();
+    let mut simulation = Simulation::start(configs, 5, Duration::from_millis(3));
+    // The nodes' own AS in the path is no route for them.
+    let expected = |node: usize| if node < 2 { 300 } else { 400 };
+    let is_told =
+        |simulation: &Simulation| (0..5).all(|node| simulation.session(node + 1, 0).imported == expected(node));
+    assert!(simulation.run_until(MINUTE, is_told));
+    // And again, after what one of them had has gone and come back.
+    simulation.reboot(3);
+    assert!(simulation.run_until(MINUTE, |simulation| !is_told(simulation)));
+    assert!(simulation.run_until(MINUTE, is_told));
+    assert!(simulation.run_until(MINUTE, Simulation::is_converged));
+    for node in 0..5 {
+        for path in simulation.speaker(node + 1).paths(simulation.now(), None) {
+            let Some(bgp) = path.bgp else { continue };
+            let origin = path.prefix.to_string().split('.').nth(2).unwrap().parse::<usize>().unwrap();
+            let asn = [65001, 65001, 65002, 65003, 65004][origin];
+            assert_eq!(bgp.as_path, format!("64512 {asn}"), "{} at node {node}", path.prefix);
+            assert_eq!(bgp.next_hop.to_string(), "172.18.0.2");
+        }
+    }
+    let router = (0..5).map(|peer| simulation.session(0, peer).exported).collect::<Vec<_>>();
+    assert_eq!(router, [400; 5], "nothing goes back to whom it came from");
+}
+
+#[test]
 fn a_hundred_speakers_in_a_full_mesh_converge() {
     let nodes: Vec<TestNode> = (0..100)
         .map(|index| node(&format!("172.18.1.{}", index + 1), 64512, &[&format!("10.244.{index}.0/26")]))
