@@ -108,9 +108,9 @@ fn measure(candidate: Candidate, prefixes: usize, receivers: usize) -> Figures {
         let stream = peer::establish(&namespaces.peers, peer::receiver(index));
         let counted = counted.clone();
         thread::spawn(move || {
-            peer::count(stream, prefixes);
+            let complete = peer::count(stream, prefixes);
             // Whoever waits has given up if nobody listens.
-            let _ = counted.send(Instant::now());
+            let _ = counted.send(complete.then(Instant::now));
         });
     }
     // A peer that panics is missed at once.
@@ -126,7 +126,8 @@ fn measure(candidate: Candidate, prefixes: usize, receivers: usize) -> Figures {
     let received = started.elapsed().as_secs_f64();
     let mut passed_on = 0.0_f64;
     for _ in 0..receivers {
-        let at = counts.recv_timeout(PATIENCE).expect("every peer is told every prefix");
+        let at = counts.recv_timeout(PATIENCE).ok().flatten();
+        let at = at.unwrap_or_else(|| panic!("{} has not told every peer every prefix", candidate.name()));
         passed_on = passed_on.max((at - started).as_secs_f64());
     }
     let figures = Figures { received, passed_on, cpu: process.cpu() - cpu, mebibytes: process.peak() };

@@ -13,7 +13,7 @@ use lab::bgp_io::Driver;
 use lab::fabric::Netns;
 use lab::net::{Asn, BgpIdentifier, NetnsName, NextHopMode};
 
-use super::peer::{self, INJECTOR, SPEAKER, SPEAKER_AS};
+use super::peer::{self, HOLD_TIME, INJECTOR, SPEAKER, SPEAKER_AS};
 
 /// The argument that makes this program the candidate.
 pub(super) const OURS: &str = "--speaker";
@@ -152,7 +152,7 @@ fn bird_config(receivers: usize) -> String {
         "router id {SPEAKER};\n\
          protocol device {{}}\n\
          protocol direct {{ ipv4; }}\n\
-         template bgp t {{ local {SPEAKER} as {SPEAKER_AS}; passive on; ipv4 {{ import all; export where source = RTS_BGP; next hop self; }}; }}\n\
+         template bgp t {{ local {SPEAKER} as {SPEAKER_AS}; passive on; hold time {HOLD_TIME}; ipv4 {{ import all; export where source = RTS_BGP; next hop self; }}; }}\n\
          protocol bgp inj from t {{ neighbor {INJECTOR} as {}; }}\n",
         peer::asn(INJECTOR).0
     );
@@ -170,7 +170,7 @@ fn gobgp_config(receivers: usize) -> String {
         write!(
             text,
             "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{address}\"\npeer-as = {asn}\n\
-             [neighbors.transport.config]\npassive-mode = true\n"
+             [neighbors.transport.config]\npassive-mode = true\n[neighbors.timers.config]\nhold-time = {HOLD_TIME}\n"
         )
         .expect("a string takes everything");
     }
@@ -221,7 +221,7 @@ fn speaker_config(receivers: usize) -> SpeakerConfig {
         listen_port: 179,
         listen_address: None,
         timers: TimerConfig {
-            hold_time: Duration::from_secs(240),
+            hold_time: Duration::from_secs(HOLD_TIME.into()),
             connect_delay: Duration::ZERO,
             connect_retry: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),

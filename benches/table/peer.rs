@@ -18,6 +18,10 @@ pub(super) const SPEAKER_AS: u32 = 65001;
 /// Who sends the table.
 pub(super) const INJECTOR: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 2);
 
+/// Seconds, on both sides: longer than any run, as nobody sends keepalives. (GoBGP cannot do without a hold time: it gives every write as
+/// long.)
+pub(super) const HOLD_TIME: u16 = 600;
+
 const HEADER: usize = 19;
 const UPDATE: u8 = 2;
 const KEEPALIVE: u8 = 4;
@@ -76,8 +80,7 @@ fn connect(local: Ipv4Addr) -> io::Result<TcpStream> {
 /// OPEN and KEEPALIVE both ways.
 fn open(mut stream: TcpStream, local: Ipv4Addr) -> io::Result<TcpStream> {
     let capabilities = vec![Capability::Multiprotocol(Family::Ipv4Unicast), Capability::FourOctetAs(asn(local))];
-    // Nobody sends keepalives later.
-    let open = Open { asn: asn(local), hold_time: 0, identifier: BgpIdentifier(local), capabilities };
+    let open = Open { asn: asn(local), hold_time: HOLD_TIME, identifier: BgpIdentifier(local), capabilities };
     let mut out = BytesMut::new();
     wire::encode_open(&open, &mut out);
     wire::encode_keepalive(&mut out);
@@ -101,15 +104,14 @@ pub(super) fn inject(mut stream: TcpStream, updates: &[u8]) -> TcpStream {
     stream
 }
 
-/// Reads until `count` prefixes have been announced, each at least once.
-pub(super) fn count(mut stream: TcpStream, count: usize) {
+/// Reads until `count` prefixes have been announced, each at least once; false if the candidate ends the session before.
+pub(super) fn count(mut stream: TcpStream, count: usize) -> bool {
     let (mut seen, mut left) = (vec![false; count], count);
     let (mut buffer, mut filled) = (vec![0; 1 << 18], 0);
     while left > 0 {
         match stream.read(&mut buffer[filled..]) {
             Ok(length) if length > 0 => filled += length,
-            // Killed: the candidate was given up.
-            _ => return,
+            _ => return false,
         }
         let mut rest = &buffer[..filled];
         while let Some(length) = rest.get(16..18).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])))
@@ -125,6 +127,7 @@ pub(super) fn count(mut stream: TcpStream, count: usize) {
         buffer.copy_within(filled - kept..filled, 0);
         filled = kept;
     }
+    true
 }
 
 /// The indices of the prefixes that an UPDATE announces. Every one of the table's is a /24.
