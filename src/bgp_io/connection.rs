@@ -154,9 +154,10 @@ impl Shared {
         core.connections.insert(connection, Connection::new(task, stream));
     }
 
-    /// Reads until the connection ends.
+    /// Reads until the connection ends. While the kernel is behind with what came before, nothing is read.
     async fn read(self: Arc<Self>, connection: ConnectionId, stream: Arc<TcpStream>) {
         loop {
+            self.fib.room().await;
             let error = match stream.readable().await {
                 Ok(()) => match self.receive(connection, &stream) {
                     ControlFlow::Continue(()) => continue,

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::bgp::view::{PathView, SpeakerView};
-use crate::bgp::{Action, ConnectionId, Event, FibChange, KernelSnapshot, PeerConfig, PeerId, Speaker, SpeakerConfig};
+use crate::bgp::{Action, ConnectionId, Event, KernelSnapshot, PeerConfig, PeerId, Speaker, SpeakerConfig};
 use crate::fabric::monitor::Monitor;
 use crate::fabric::netns::Netns;
 use crate::fabric::routes::RouteWriter;
@@ -42,7 +42,6 @@ pub struct Driver {
 struct Unstarted {
     listener: TcpListener,
     writer: RouteWriter,
-    fib_changes: mpsc::UnboundedReceiver<FibChange>,
     monitor: Monitor,
     first: KernelSnapshot,
 }
@@ -80,7 +79,6 @@ pub(super) struct Shared {
     /// Wakes the timer task when an earlier deadline turned up.
     timer: Notify,
     pub(super) fib: Fib,
-    fib_queue: mpsc::UnboundedSender<FibChange>,
     /// Told of everything that convergence can depend on.
     pub(super) changed: watch::Sender<u64>,
 }
@@ -134,7 +132,6 @@ impl Driver {
         let monitor = Monitor::open(netns, Some(writer.port())).map_err(routes)?;
         let first = snapshot(netns).map_err(routes)?;
         let seed = u64::from(u32::from(config.router_id.0));
-        let (fib_queue, fib_changes) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             netns: netns.clone(),
             core: Mutex::new(Core {
@@ -146,14 +143,9 @@ impl Driver {
             securities: securities.into_iter().collect(),
             timer: Notify::new(),
             fib: Fib::default(),
-            fib_queue,
             changed,
         });
-        Ok(Self {
-            shared,
-            tasks: JoinSet::new(),
-            unstarted: Some(Unstarted { listener, writer, fib_changes, monitor, first }),
-        })
+        Ok(Self { shared, tasks: JoinSet::new(), unstarted: Some(Unstarted { listener, writer, monitor, first }) })
     }
 
     /// Begins to take connections and to dial. In a mesh all speakers listen before the first one starts: then nobody is
@@ -169,9 +161,9 @@ impl Driver {
     }
 
     fn run(&mut self, recovering: bool) {
-        let Some(Unstarted { listener, writer, fib_changes, monitor, first }) = self.unstarted.take() else { return };
+        let Some(Unstarted { listener, writer, monitor, first }) = self.unstarted.take() else { return };
         let Self { shared, tasks, .. } = self;
-        tasks.spawn(fib::write(Arc::clone(shared), writer, fib_changes));
+        tasks.spawn(fib::write(Arc::clone(shared), writer));
         if recovering {
             shared.handle(Event::Start { recovering });
             shared.handle(Event::Kernel(first));
@@ -274,13 +266,7 @@ impl Shared {
                         open.close(&last);
                     }
                 }
-                Action::Fib(changes) => {
-                    self.fib.queued(changes.len());
-                    for change in changes {
-                        // The writer ends with the driver: then nobody wants the routes any more.
-                        let _ = self.fib_queue.send(change);
-                    }
-                }
+                Action::Fib(changes) => self.fib.queue(changes),
                 Action::SessionChanged(_) => self.note_change(),
             }
         }

@@ -6,9 +6,12 @@
 //! ```text
 //!   listener ── Accepted ─┐                            ┌─ Connect ──▶ a task per connection
 //!   reader per connection ┼─▶ Mutex<Core { Speaker }> ─┼─ Transmit ─▶ the socket, at once
-//!   timer ── timeout ─────┤                            ├─ Fib ──────▶ route writer, batched
+//!   timer ── timeout ─────┤                            ├─ Fib ──────▶ route writer: the last word about each route, in batches
 //!   kernel monitor ───────┘                            └─ SessionChanged ─▶ whoever waits
 //! ```
+//!
+//! No queue grows without end. Bytes to a peer are encoded when its socket takes them; routes to the kernel wait once each, and
+//! beyond a limit nothing more is read from the peers that bring them.
 
 mod connection;
 mod driver;
