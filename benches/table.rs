@@ -32,7 +32,7 @@ const PEERS: &str = "bench-table-peers";
 /// How many are told.
 const RECEIVERS: usize = 10;
 /// When a candidate that gets nowhere is given up.
-const PATIENCE: Duration = Duration::from_secs(200);
+const PATIENCE: Duration = Duration::from_secs(550);
 
 /// One run's figures.
 #[derive(Clone, Copy)]

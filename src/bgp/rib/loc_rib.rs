@@ -68,11 +68,9 @@ impl FibHop {
     }
 }
 
-/// One prefix.
-#[derive(Debug)]
+/// What is known of one prefix.
+#[derive(Debug, Default)]
 pub(in crate::bgp) struct Entry {
-    /// The destination.
-    pub(in crate::bgp) prefix: Ipv4Net,
     /// The kernel's table has shown our route.
     pub(in crate::bgp) acknowledged: bool,
     /// The kernel refused our route.
@@ -87,18 +85,6 @@ pub(in crate::bgp) struct Entry {
 }
 
 impl Entry {
-    fn new(prefix: Ipv4Net) -> Self {
-        Self {
-            prefix,
-            acknowledged: false,
-            kernel_failed: false,
-            dirty: false,
-            holders: 0,
-            paths: Paths::None,
-            installed: None,
-        }
-    }
-
     /// The selected path, as of the last decision.
     pub(in crate::bgp) fn best(&self) -> Option<&Path> {
         self.paths.first().filter(|path| path.lost.is_none())
@@ -114,12 +100,18 @@ pub(in crate::bgp) struct Marked {
     pub(in crate::bgp) before: Option<PathSource>,
 }
 
+/// Entries to a block.
+const BLOCK: usize = 32;
+
 /// The table. One speaker speaks one family, as Calico's BIRD does (calico-behaviour 7.1): IPv4.
 #[derive(Debug, Default)]
 pub(in crate::bgp) struct LocRib {
-    /// The numbers of all entries, by prefix. The prefixes stand in the entries only: a million of them is a matter of cache.
+    /// The numbers of all entries, by prefix.
     ids: HashTable<EntryId>,
-    entries: Vec<Option<Entry>>,
+    /// The entries' prefixes: apart from them, so that to find one, and to grow, touches little memory.
+    prefixes: Vec<Ipv4Net>,
+    /// In blocks, which stay where they are: a vector of all of them would be copied as it grows, and leave holes as large as itself.
+    entries: Vec<Box<[Option<Entry>; BLOCK]>>,
     free: Vec<EntryId>,
     dirty: Vec<Marked>,
     /// When the table's time began: with the first path.
@@ -195,7 +187,7 @@ impl LocRib {
 
     /// Has the decision made again for `id`. To be called before anything that may change it.
     pub(in crate::bgp) fn mark(&mut self, id: EntryId) {
-        let Some(entry) = self.entries.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(entry) = slot(&mut self.entries, id).and_then(Option::as_mut) else { return };
         if !std::mem::replace(&mut entry.dirty, true) {
             let before = entry.best().map(|path| path.source.clone());
             self.dirty.push(Marked { id, before });
@@ -216,23 +208,31 @@ impl LocRib {
     /// The entry of `prefix`.
     pub(in crate::bgp) fn id(&self, prefix: &IpNet) -> Option<EntryId> {
         let IpNet::V4(prefix) = prefix else { return None };
-        let is_it = |id: &EntryId| self.get(*id).is_some_and(|entry| entry.prefix == *prefix);
-        self.ids.find(hash(prefix), is_it).copied()
+        self.ids.find(hash(prefix), |id| self.prefixes[id.0 as usize] == *prefix).copied()
+    }
+
+    /// The prefix of an entry.
+    pub(in crate::bgp) fn prefix(&self, id: EntryId) -> IpNet {
+        self.prefixes[id.0 as usize].into()
     }
 
     /// The entry numbered `id`.
     pub(in crate::bgp) fn get(&self, id: EntryId) -> Option<&Entry> {
-        self.entries.get(id.0 as usize).and_then(Option::as_ref)
+        self.entries.get(id.0 as usize / BLOCK).and_then(|block| block[id.0 as usize % BLOCK].as_ref())
     }
 
     /// The entry numbered `id`.
     pub(in crate::bgp) fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
-        self.entries.get_mut(id.0 as usize).and_then(Option::as_mut)
+        slot(&mut self.entries, id).and_then(Option::as_mut)
     }
 
     /// Every entry, in no particular order.
     pub(in crate::bgp) fn iter(&self) -> impl Iterator<Item = (EntryId, &Entry)> {
-        self.entries.iter().enumerate().filter_map(|(index, entry)| Some((EntryId(index as u32), entry.as_ref()?)))
+        self.entries
+            .iter()
+            .flat_map(|block| block.iter())
+            .enumerate()
+            .filter_map(|(index, entry)| Some((EntryId(index as u32), entry.as_ref()?)))
     }
 
     /// One peer more or less refers to `id`; with the last, an empty entry goes.
@@ -255,8 +255,9 @@ impl LocRib {
         let unused = self.get(id).is_some_and(|entry| {
             entry.paths.is_empty() && entry.installed.is_none() && entry.holders == 0 && !entry.dirty
         });
-        if unused && let Some(entry) = self.entries[id.0 as usize].take() {
-            if let Ok(found) = self.ids.find_entry(hash(&entry.prefix), |other| *other == id) {
+        if unused && let Some(slot) = slot(&mut self.entries, id) {
+            *slot = None;
+            if let Ok(found) = self.ids.find_entry(hash(&self.prefixes[id.0 as usize]), |other| *other == id) {
                 found.remove();
             }
             self.free.push(id);
@@ -267,22 +268,29 @@ impl LocRib {
         if let Some(id) = self.id(&prefix.into()) {
             return id;
         }
-        let entry = Some(Entry::new(prefix));
         let id = match self.free.pop() {
             Some(id) => {
-                self.entries[id.0 as usize] = entry;
+                self.prefixes[id.0 as usize] = prefix;
                 id
             }
             None => {
-                self.entries.push(entry);
-                EntryId((self.entries.len() - 1) as u32)
+                if self.prefixes.len().is_multiple_of(BLOCK) {
+                    self.entries.push(Box::new([const { None }; BLOCK]));
+                }
+                self.prefixes.push(prefix);
+                EntryId((self.prefixes.len() - 1) as u32)
             }
         };
-        let entries = &self.entries;
-        let rehash = |id: &EntryId| entries[id.0 as usize].as_ref().map_or(0, |entry| hash(&entry.prefix));
-        self.ids.insert_unique(hash(&prefix), id, rehash);
+        if let Some(slot) = slot(&mut self.entries, id) {
+            *slot = Some(Entry::default());
+        }
+        self.ids.insert_unique(hash(&prefix), id, |id| hash(&self.prefixes[id.0 as usize]));
         id
     }
+}
+
+fn slot(entries: &mut [Box<[Option<Entry>; BLOCK]>], id: EntryId) -> Option<&mut Option<Entry>> {
+    Some(&mut entries.get_mut(id.0 as usize / BLOCK)?[id.0 as usize % BLOCK])
 }
 
 fn hash(prefix: &Ipv4Net) -> u64 {
@@ -303,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_one_path_takes_one_cache_line() {
-        assert!(size_of::<Option<Entry>>() <= 64, "{} bytes", size_of::<Option<Entry>>());
+    fn an_entry_of_one_path_is_small() {
+        assert!(size_of::<Option<Entry>>() <= 48, "{} bytes", size_of::<Option<Entry>>());
     }
 
     #[test]

@@ -28,10 +28,10 @@ impl Speaker {
         let path = entry.best()?;
         let from = self.source_peer(&path.source);
         let dev = self.next_hops.device(&path.source);
-        let route = ExportRoute { prefix: entry.prefix.into(), source: &path.source, from, dev };
+        let route = ExportRoute { prefix: self.rib.prefix(id), source: &path.source, from, dev };
         let changes = policy::export(&self.config.policy, &route, target)?;
         let attributes = policy::exported_attributes(&self.config, &path.source, from, &changes, target);
         let metric = self.next_hops.resolution(&path.source).and_then(|found| found.igp_metric);
-        Some(PathView { bgp: Some(attributes_view(&attributes, metric)), ..self.path_view(now, entry, path) })
+        Some(PathView { bgp: Some(attributes_view(&attributes, metric)), ..self.path_view(now, id, entry, path) })
     }
 }

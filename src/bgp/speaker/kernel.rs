@@ -66,8 +66,9 @@ impl Speaker {
         let installed: Vec<EntryId> =
             self.rib.iter().filter(|(_, entry)| entry.installed.is_some()).map(|(id, _)| id).collect();
         for id in installed {
+            let prefix = self.rib.prefix(id);
             let Some(entry) = self.rib.get_mut(id) else { continue };
-            if present.contains(&IpNet::V4(entry.prefix)) {
+            if present.contains(&prefix) {
                 entry.acknowledged = true;
                 entry.kernel_failed = false;
             } else if std::mem::replace(&mut entry.acknowledged, false)
@@ -76,7 +77,7 @@ impl Speaker {
                 // The way may have changed with the same snapshot: then the decision, made next, writes or removes it.
                 let devices = hop.dev.iter().chain(hop.nexthops.iter().filter_map(|hop| hop.dev.as_ref()));
                 if devices.into_iter().all(|dev| self.next_hops.has_interface(dev)) {
-                    missing.push(FibChange::Replace(hop.route(entry.prefix)));
+                    missing.push(FibChange::Replace(hop.route(prefix)));
                 }
             }
         }

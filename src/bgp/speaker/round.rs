@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
-use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::Speaker;
@@ -142,7 +141,7 @@ impl Speaker {
         {
             seen.push(from.id);
         }
-        let prefix = IpNet::V4(entry.prefix);
+        let prefix = self.rib.prefix(id);
         let route = ExportRoute { prefix, source, from, dev: self.next_hops.device(source) };
         let changes = policy::export(&self.config.policy, &route, target)?;
         Some((AttributeKey::of(source, changes), Nlri::from(prefix)))

@@ -175,16 +175,17 @@ impl Speaker {
     /// Brings the kernel's route in line with the selected path.
     pub(super) fn install(&mut self, id: EntryId, fib: &mut Vec<FibChange>) {
         let Some(entry) = self.rib.get(id) else { return };
+        let prefix = self.rib.prefix(id);
         let paths = entry.paths.iter().map(|path| (&path.source, path.lost));
-        let hop = policy::kernel_hop(&self.config.policy, entry.prefix.into(), paths, &self.next_hops);
+        let hop = policy::kernel_hop(&self.config.policy, prefix, paths, &self.next_hops);
         if hop.as_ref() == entry.installed.as_deref() {
             return;
         }
         let hop = hop.map(|hop| self.share(hop));
         let Some(entry) = self.rib.get_mut(id) else { return };
         match (&hop, &entry.installed) {
-            (Some(hop), _) => fib.push(FibChange::Replace(hop.route(entry.prefix))),
-            (None, Some(before)) => fib.push(FibChange::Remove(before.route(entry.prefix))),
+            (Some(hop), _) => fib.push(FibChange::Replace(hop.route(prefix))),
+            (None, Some(before)) => fib.push(FibChange::Remove(before.route(prefix))),
             (None, None) => {}
         }
         entry.installed = hop;

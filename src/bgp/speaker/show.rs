@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Speaker;
 use crate::bgp::event::PeerId;
 use crate::bgp::peer::Peer;
-use crate::bgp::rib::{Entry, Path, PathSource};
+use crate::bgp::rib::{Entry, EntryId, Path, PathSource};
 use crate::bgp::timers::Timer;
 use crate::bgp::view::{BgpAttributesView, PathView, RouteSource, SessionView, SpeakerView, State};
 use crate::bgp::wire::{Attributes, Origin};
@@ -66,24 +66,24 @@ impl Speaker {
 
     /// The paths of `prefix`, or of every prefix: sorted by prefix, the best first and then by preference.
     pub fn paths(&self, now: Instant, prefix: Option<IpNet>) -> Vec<PathView> {
-        let mut entries: Vec<&Entry> = match prefix {
-            Some(prefix) => self.rib.id(&prefix).and_then(|id| self.rib.get(id)).into_iter().collect(),
-            None => self.rib.iter().map(|(_, entry)| entry).collect(),
+        let mut entries: Vec<(EntryId, &Entry)> = match prefix {
+            Some(prefix) => self.rib.id(&prefix).and_then(|id| Some((id, self.rib.get(id)?))).into_iter().collect(),
+            None => self.rib.iter().collect(),
         };
-        entries.sort_unstable_by_key(|entry| entry.prefix);
+        entries.sort_unstable_by_key(|(id, _)| self.rib.prefix(*id));
         let mut views = Vec::new();
-        for entry in entries {
+        for (id, entry) in entries {
             let mut paths: Vec<&Path> = entry.paths.iter().collect();
             paths.sort_by_key(|path| (path.lost.is_some(), std::cmp::Reverse(path.lost)));
-            views.extend(paths.into_iter().map(|path| self.path_view(now, entry, path)));
+            views.extend(paths.into_iter().map(|path| self.path_view(now, id, entry, path)));
         }
         views
     }
 
-    pub(super) fn path_view(&self, now: Instant, entry: &Entry, path: &Path) -> PathView {
+    pub(super) fn path_view(&self, now: Instant, id: EntryId, entry: &Entry, path: &Path) -> PathView {
         let best = path.lost.is_none();
         let mut view = PathView {
-            prefix: entry.prefix.into(),
+            prefix: self.rib.prefix(id),
             source: RouteSource::Static,
             protocol: "static1".to_owned(),
             preference: path.source.preference(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use ipnet::IpNet;
 
 use super::Speaker;
 use crate::bgp::event::{ConnectionId, PeerId};
@@ -106,10 +105,8 @@ impl Speaker {
 
     /// The entry is not to be with the peer: withdraw it if it is, and let go of it.
     fn unsend(&mut self, id: EntryId, peer: PeerId, withdrawn: &mut Vec<Nlri>) {
-        if self.peers[peer.0 as usize].adj_rib_out.withdraw(id)
-            && let Some(entry) = self.rib.get(id)
-        {
-            withdrawn.push(IpNet::V4(entry.prefix).into());
+        if self.peers[peer.0 as usize].adj_rib_out.withdraw(id) {
+            withdrawn.push(self.rib.prefix(id).into());
         }
         self.rib.release(id);
     }
