@@ -195,6 +195,11 @@ impl Driver {
         self.shared.lock().speaker.paths(Instant::now(), None)
     }
 
+    /// Every route that `peer` has been told, by prefix.
+    pub fn exported_to(&self, peer: PeerId) -> Vec<PathView> {
+        self.shared.lock().speaker.exported_to(Instant::now(), peer)
+    }
+
     /// Asks the speaker something cheap, such as whether a session is up.
     pub fn ask<T>(&self, question: impl FnOnce(&Speaker) -> T) -> T {
         question(&self.shared.lock().speaker)

@@ -4,6 +4,7 @@
 //! that this touched, and what changed goes to the kernel and into the queues of the other peers. Nothing costs more than the peers
 //! and prefixes that it is about.
 
+mod exported;
 mod kernel;
 mod recovery;
 mod routes;

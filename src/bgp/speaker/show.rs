@@ -80,7 +80,7 @@ impl Speaker {
         views
     }
 
-    fn path_view(&self, now: Instant, entry: &Entry, path: &Path) -> PathView {
+    pub(super) fn path_view(&self, now: Instant, entry: &Entry, path: &Path) -> PathView {
         let best = path.lost.is_none();
         let mut view = PathView {
             prefix: entry.prefix,
@@ -167,7 +167,7 @@ fn session_view(now: Instant, peer: &Peer) -> SessionView {
     }
 }
 
-fn attributes_view(attributes: &Attributes, igp_metric: Option<u32>) -> BgpAttributesView {
+pub(super) fn attributes_view(attributes: &Attributes, igp_metric: Option<u32>) -> BgpAttributesView {
     let plain = attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
     let large = attributes.large_communities.iter().map(|(a, b, c)| format!("{a}:{b}:{c}"));
     BgpAttributesView {

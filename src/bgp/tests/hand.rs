@@ -10,7 +10,7 @@ use super::{TestNode, calico_timers, kernel, node, origin, speaker_config};
 use crate::bgp::config::SpeakerConfig;
 use crate::bgp::event::{Action, ConnectionId, Event, FibChange, PeerId};
 use crate::bgp::speaker::Speaker;
-use crate::bgp::view::{SessionView, State};
+use crate::bgp::view::{PathView, SessionView, State};
 use crate::bgp::wire::{
     self, Attributes, Capability, Context, Decoder, Family, Interner, Message, Nlri, Notification, Open,
 };
@@ -171,6 +171,11 @@ impl Hand {
         self.receive(connection, open);
         self.receive(connection, &keepalive());
         connection
+    }
+
+    /// What a peer has been told.
+    pub(super) fn exported_to(&self, peer: u32) -> Vec<PathView> {
+        self.speaker.exported_to(self.now, PeerId(peer))
     }
 
     /// The paths of a prefix: protocol and reason of loss.
