@@ -86,6 +86,9 @@ pub struct PeerConfig {
     pub ttl_security: Option<u8>,
     /// The key of TCP MD5 signatures (RFC 2385).
     pub password: Option<Password>,
+    /// Announces extended messages (RFC 8654): where the peer does, too, a message may have 65,535 bytes. Calico's BIRD does not
+    /// (calico-behaviour 7.1).
+    pub extended_messages: bool,
     /// It is not to come up: that is what the lab shows.
     pub expected_down: bool,
     /// What decides about received routes; accepted where nothing does.

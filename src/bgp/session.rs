@@ -46,29 +46,35 @@ pub(super) struct Identity {
     pub(super) restart_time: Duration,
     /// We recover from a restart of our own: the R and F bits (RFC 4724 §3).
     pub(super) recovering: bool,
+    /// We announce extended messages.
+    pub(super) extended_messages: bool,
 }
 
 impl Identity {
-    /// The OPEN that we send: the capabilities of Calico's BIRD in its order (calico-behaviour 7.1), ADD-PATH excepted.
+    /// The OPEN that we send: the capabilities of Calico's BIRD in its order (calico-behaviour 7.1), ADD-PATH excepted; of the others
+    /// each in the place that BIRD 2 gives it.
     pub(super) fn open(&self) -> Open {
+        let mut capabilities = vec![Capability::Multiprotocol(Family::Ipv4Unicast), Capability::RouteRefresh];
+        if self.extended_messages {
+            capabilities.push(Capability::ExtendedMessage);
+        }
+        capabilities.push(Capability::GracefulRestart {
+            restarting: self.recovering,
+            // The field has twelve bits (RFC 4724 §3).
+            time: u16::try_from(self.restart_time.as_secs()).map_or(4095, |seconds| seconds.min(4095)),
+            // Only then is there forwarding state that was preserved; BIRD sets both bits together, too.
+            families: vec![(Family::Ipv4Unicast, self.recovering)],
+        });
+        capabilities.extend([
+            Capability::FourOctetAs(self.local_as),
+            Capability::EnhancedRouteRefresh,
+            Capability::LongLivedGracefulRestart(Bytes::new()),
+        ]);
         Open {
             asn: self.local_as,
             hold_time: u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX),
             identifier: self.local_id,
-            capabilities: vec![
-                Capability::Multiprotocol(Family::Ipv4Unicast),
-                Capability::RouteRefresh,
-                Capability::GracefulRestart {
-                    restarting: self.recovering,
-                    // The field has twelve bits (RFC 4724 §3).
-                    time: u16::try_from(self.restart_time.as_secs()).map_or(4095, |seconds| seconds.min(4095)),
-                    // Only then is there forwarding state that was preserved; BIRD sets both bits together, too.
-                    families: vec![(Family::Ipv4Unicast, self.recovering)],
-                },
-                Capability::FourOctetAs(self.local_as),
-                Capability::EnhancedRouteRefresh,
-                Capability::LongLivedGracefulRestart(Bytes::new()),
-            ],
+            capabilities,
         }
     }
 
@@ -293,6 +299,9 @@ impl Session {
         }
         let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);
         self.context.four_octet_as = has(|c| matches!(c, Capability::FourOctetAs(_)));
+        // Only where both did may either send them (RFC 8654 §4).
+        self.context.extended_messages =
+            identity.extended_messages && has(|c| matches!(c, Capability::ExtendedMessage));
         self.remote = Some(Remote {
             identifier: open.identifier,
             hold_time: Duration::from_secs(open.hold_time.into()).min(identity.hold_time),
@@ -399,6 +408,7 @@ impl Session {
         [
             (remote.multiprotocol_ipv4, "IPv4 unicast"),
             (remote.route_refresh, "route refresh"),
+            (self.context.extended_messages, "extended messages"),
             (remote.graceful_restart.is_some(), "graceful restart"),
             (self.context.four_octet_as, "4-octet AS"),
             (remote.enhanced_route_refresh, "enhanced route refresh"),
@@ -425,6 +435,7 @@ mod tests {
             restart_time: Duration::from_secs(120),
             keepalive_time: None,
             recovering: false,
+            extended_messages: false,
         };
         let expected = Open {
             asn: Asn(64512),
@@ -446,6 +457,8 @@ mod tests {
         assert_eq!(identity.open(), expected);
         let long = Identity { restart_time: Duration::from_secs(100_000), ..identity };
         assert!(matches!(long.open().capabilities[2], Capability::GracefulRestart { time: 4095, .. }));
+        let extended = Identity { extended_messages: true, ..identity };
+        assert_eq!(extended.open().capabilities[2], Capability::ExtendedMessage);
         let recovering = Identity { recovering: true, ..identity };
         let bits =
             Capability::GracefulRestart { restarting: true, time: 120, families: vec![(Family::Ipv4Unicast, true)] };

@@ -99,6 +99,7 @@ fn node_peer(topology: &Topology, node: &Node, session: Peering) -> PeerConfig {
         keepalive_time: session.keepalive_time,
         ttl_security: session.ttl_security,
         password: session.password,
+        extended_messages: false,
         expected_down: session.expected_down,
     }
 }
@@ -130,6 +131,7 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
             keepalive_time: None,
             ttl_security: peer.ttl_security,
             password: peer.password.clone(),
+            extended_messages: true,
             expected_down: false,
             import_filters: Vec::new(),
             export_filters: Vec::new(),

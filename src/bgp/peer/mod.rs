@@ -120,6 +120,7 @@ impl Peer {
             keepalive_time: config.keepalive_time,
             restart_time: config.restart_time,
             recovering: false,
+            extended_messages: config.extended_messages,
         };
         Self {
             id,

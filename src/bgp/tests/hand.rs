@@ -115,7 +115,7 @@ impl Hand {
     fn note(&mut self, connection: ConnectionId, bytes: &[u8]) {
         let (mut decoder, mut interner) = (Decoder::new(), Interner::new());
         decoder.push(bytes);
-        let context = Context { four_octet_as: true, ..Context::default() };
+        let context = Context { four_octet_as: true, extended_messages: true, ..Context::default() };
         while let Some(message) = decoder.next(&context, &mut interner).expect("we send what we can read") {
             self.sent.push((connection, words(&message)));
             self.messages.push(message);
