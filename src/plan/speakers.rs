@@ -158,7 +158,7 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
         cluster_id: None,
         peers,
         policy: PolicyConfig {
-            export: ExportPolicy::Router { networks: networks().collect() },
+            export: ExportPolicy::Router { networks: networks().collect(), transit: true },
             ..PolicyConfig::default()
         },
     })
