@@ -129,7 +129,8 @@ impl<'a> Sessions<'a> {
             wiring = Wiring::new(&self.plan.namespaces, self.faults);
             for (index, place) in self.places.iter().enumerate() {
                 if let Some(place) = *place {
-                    wiring.learn(place, solution.routes(index));
+                    let speaker = &self.plan.speakers[index];
+                    wiring.learn(place, solution.routes(index).filter_map(|route| speaker.in_kernel(route)));
                 }
             }
         }

@@ -245,6 +245,7 @@ mod tests {
             cluster_id: None,
             listen_port: None,
             prefix_advertisements: None,
+            speaker: None,
             span: 0..0,
         }
     }
