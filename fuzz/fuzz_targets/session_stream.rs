@@ -67,7 +67,7 @@ impl<'a> Script<'a> {
             seen: BTreeSet::new(),
             fib: BTreeSet::new(),
         };
-        script.event(Event::Start);
+        script.event(Event::Start { recovering: false });
         script.event(Event::Kernel(kernel(true)));
         script
     }

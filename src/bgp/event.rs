@@ -23,8 +23,14 @@ pub struct PeerId(pub u32);
 /// Something happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// ManualStart for every enabled peer (RFC 4271 §8.1.2 event 1). The first event of all.
-    Start,
+    /// ManualStart for every enabled peer (RFC 4271 §8.1.2 event 1).
+    ///
+    /// The first event of all, but for an [`Event::Kernel`] that may come before it where `recovering` is false.
+    Start {
+        /// The speaker before this one ended without a word, and the kernel has kept its routes: the next [`Event::Kernel`] shows
+        /// them. They stay until the peers have said what they know (RFC 4724 §4.1).
+        recovering: bool,
+    },
     /// A peer is disabled: ManualStop, event 2.
     Disable(PeerId),
     /// A disabled peer is enabled again: ManualStart.

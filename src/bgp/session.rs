@@ -44,6 +44,8 @@ pub(super) struct Identity {
     pub(super) keepalive_time: Option<Duration>,
     /// The graceful-restart time that we offer.
     pub(super) restart_time: Duration,
+    /// We recover from a restart of our own: the R and F bits (RFC 4724 §3).
+    pub(super) recovering: bool,
 }
 
 impl Identity {
@@ -57,11 +59,11 @@ impl Identity {
                 Capability::Multiprotocol(Family::Ipv4Unicast),
                 Capability::RouteRefresh,
                 Capability::GracefulRestart {
-                    restarting: false,
+                    restarting: self.recovering,
                     // The field has twelve bits (RFC 4724 §3).
                     time: u16::try_from(self.restart_time.as_secs()).map_or(4095, |seconds| seconds.min(4095)),
-                    // BIRD sets the F bit only while it recovers from a restart.
-                    families: vec![(Family::Ipv4Unicast, false)],
+                    // Only then is there forwarding state that was preserved; BIRD sets both bits together, too.
+                    families: vec![(Family::Ipv4Unicast, self.recovering)],
                 },
                 Capability::FourOctetAs(self.local_as),
                 Capability::EnhancedRouteRefresh,
@@ -147,11 +149,31 @@ pub(super) struct Remote {
     /// RFC 7313.
     pub(super) enhanced_route_refresh: bool,
     /// RFC 4724.
-    pub(super) graceful_restart: bool,
+    pub(super) graceful_restart: Option<GracefulRestart>,
     /// RFC 9494.
     pub(super) long_lived_graceful_restart: bool,
     /// RFC 4760, IPv4 unicast.
     pub(super) multiprotocol_ipv4: bool,
+}
+
+/// What the peer's graceful-restart capability said (RFC 4724 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GracefulRestart {
+    /// The R bit: it has restarted, and waits for nobody's End-of-RIB but ours.
+    pub(super) restarting: bool,
+    /// How long its routes may be kept without it, in seconds; zero where it does not list IPv4 unicast, which comes to the same.
+    pub(super) time: u16,
+    /// The F bit of IPv4 unicast: it has kept forwarding.
+    pub(super) forwarding: bool,
+}
+
+impl GracefulRestart {
+    fn of(capability: &Capability) -> Option<Self> {
+        let Capability::GracefulRestart { restarting, time, families } = capability else { return None };
+        let ipv4 = families.iter().find(|(family, _)| *family == Family::Ipv4Unicast);
+        let time = ipv4.map_or(0, |_| *time);
+        Some(Self { restarting: *restarting, time, forwarding: ipv4.is_some_and(|(_, forwarding)| *forwarding) })
+    }
 }
 
 impl Session {
@@ -276,7 +298,7 @@ impl Session {
             hold_time: Duration::from_secs(open.hold_time.into()).min(identity.hold_time),
             route_refresh: has(|c| matches!(c, Capability::RouteRefresh)),
             enhanced_route_refresh: has(|c| matches!(c, Capability::EnhancedRouteRefresh)),
-            graceful_restart: has(|c| matches!(c, Capability::GracefulRestart { .. })),
+            graceful_restart: open.capabilities.iter().find_map(GracefulRestart::of),
             long_lived_graceful_restart: has(|c| matches!(c, Capability::LongLivedGracefulRestart(_))),
             multiprotocol_ipv4: has(|c| matches!(c, Capability::Multiprotocol(Family::Ipv4Unicast))),
         });
@@ -377,7 +399,7 @@ impl Session {
         [
             (remote.multiprotocol_ipv4, "IPv4 unicast"),
             (remote.route_refresh, "route refresh"),
-            (remote.graceful_restart, "graceful restart"),
+            (remote.graceful_restart.is_some(), "graceful restart"),
             (self.context.four_octet_as, "4-octet AS"),
             (remote.enhanced_route_refresh, "enhanced route refresh"),
             (remote.long_lived_graceful_restart, "long-lived graceful restart"),
@@ -402,6 +424,7 @@ mod tests {
             hold_time: Duration::from_secs(240),
             restart_time: Duration::from_secs(120),
             keepalive_time: None,
+            recovering: false,
         };
         let expected = Open {
             asn: Asn(64512),
@@ -423,5 +446,9 @@ mod tests {
         assert_eq!(identity.open(), expected);
         let long = Identity { restart_time: Duration::from_secs(100_000), ..identity };
         assert!(matches!(long.open().capabilities[2], Capability::GracefulRestart { time: 4095, .. }));
+        let recovering = Identity { recovering: true, ..identity };
+        let bits =
+            Capability::GracefulRestart { restarting: true, time: 120, families: vec![(Family::Ipv4Unicast, true)] };
+        assert_eq!(recovering.open().capabilities[2], bits);
     }
 }

@@ -72,6 +72,9 @@ pub struct SessionView {
     pub end_of_rib_awaited: bool,
     /// Its End-of-RIB came.
     pub end_of_rib_received: bool,
+    /// It is gone without a word, or back and not done yet: how long routes from before are kept for it at most, in milliseconds
+    /// (RFC 4724 §4.2).
+    pub stale_ms: Option<u64>,
     /// UPDATEs waiting to be encoded for it.
     pub pending: usize,
     /// Prefixes in the Adj-RIB-In.

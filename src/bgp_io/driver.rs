@@ -159,11 +159,27 @@ impl Driver {
     /// Begins to take connections and to dial. In a mesh all speakers listen before the first one starts: then nobody is
     /// refused, and has to try again.
     pub fn start(&mut self) {
+        self.run(false);
+    }
+
+    /// The same after a driver that ended without a word: its routes stay in the kernel until the peers have said what they know
+    /// (RFC 4724 §4.1).
+    pub fn recover(&mut self) {
+        self.run(true);
+    }
+
+    fn run(&mut self, recovering: bool) {
         let Some(Unstarted { listener, writer, fib_changes, monitor, first }) = self.unstarted.take() else { return };
         let Self { shared, tasks, .. } = self;
         tasks.spawn(fib::write(Arc::clone(shared), writer, fib_changes));
-        shared.handle(Event::Kernel(first));
-        shared.handle(Event::Start);
+        if recovering {
+            shared.handle(Event::Start { recovering });
+            shared.handle(Event::Kernel(first));
+        } else {
+            // With the ways at hand, the first routes are right at once.
+            shared.handle(Event::Kernel(first));
+            shared.handle(Event::Start { recovering });
+        }
         tasks.spawn(Arc::clone(shared).accept(listener));
         tasks.spawn(Arc::clone(shared).keep_time());
         tasks.spawn(Arc::clone(shared).follow(monitor));
@@ -177,6 +193,11 @@ impl Driver {
     /// Every path of the speaker's table, by prefix, the best first; those that the kernel refused are marked.
     pub fn paths(&self) -> Vec<PathView> {
         self.shared.lock().speaker.paths(Instant::now(), None)
+    }
+
+    /// Every route that `peer` has been told, by prefix.
+    pub fn exported_to(&self, peer: PeerId) -> Vec<PathView> {
+        self.shared.lock().speaker.exported_to(Instant::now(), peer)
     }
 
     /// Asks the speaker something cheap, such as whether a session is up.

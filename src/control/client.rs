@@ -78,6 +78,11 @@ impl Client {
         self.get(&format!("/v1/speakers/{node}/paths")).await
     }
 
+    /// What one speaker has told a peer: a node's or router's name, an address, or the session's name.
+    pub async fn exported(&self, node: &str, peer: &str) -> Result<Vec<PathView>, ClientError> {
+        self.get(&format!("/v1/speakers/{node}/exported/{peer}")).await
+    }
+
     /// Waits until the lab has converged.
     pub async fn wait(&self, request: &WaitRequest) -> Result<Outcome, ClientError> {
         self.post("/v1/wait", request).await

@@ -15,7 +15,7 @@ use super::protocol::{Change, LabStatus, NodeStatus, PodStatus, RouterStatus};
 use super::speaker::Speaker;
 use super::state::StateDir;
 use super::tunnels::Tunnels;
-use crate::bgp::view::State;
+use crate::bgp::view::{PathView, State};
 use crate::bgp::{PeerId, SpeakerConfig};
 use crate::bgp_io::{Driver, Order};
 use crate::external_io;
@@ -148,6 +148,13 @@ impl Lab {
     /// The speaker of `node`.
     pub(super) fn speaker(&self, node: &str) -> Result<&Speaker, String> {
         self.position(node).map(|index| &self.speakers[index])
+    }
+
+    /// What the speaker of `node` has told `peer`.
+    pub(super) fn exported(&self, node: &str, peer: &str) -> Result<Vec<PathView>, String> {
+        let index = self.position(node)?;
+        let peer = u32::try_from(self.peer(index, peer)?).map_err(|error| error.to_string())?;
+        self.speakers[index].exported_to(PeerId(peer))
     }
 
     /// What must hold with the faults that are in force.

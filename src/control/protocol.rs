@@ -6,6 +6,7 @@
 //! | `GET /v1/speakers` | | `[SpeakerView]` |
 //! | `GET /v1/speakers/{node}` | | `SpeakerView` |
 //! | `GET /v1/speakers/{node}/paths` | | `[PathView]` |
+//! | `GET /v1/speakers/{node}/exported/{peer}` | | `[PathView]` |
 //! | `POST /v1/wait` | [`WaitRequest`] | [`Outcome`] |
 //! | `POST /v1/do` | [`DoRequest`] | [`Outcome`] |
 //!

@@ -21,6 +21,7 @@ pub(super) fn router(lab: Arc<Lab>) -> Router {
         .route("/v1/speakers", get(speakers))
         .route("/v1/speakers/{node}", get(speaker))
         .route("/v1/speakers/{node}/paths", get(paths))
+        .route("/v1/speakers/{node}/exported/{peer}", get(exported))
         .route("/v1/wait", post(wait))
         .route("/v1/do", post(change))
         .with_state(lab)
@@ -43,6 +44,10 @@ async fn speaker(State(lab): State<Arc<Lab>>, Path(node): Path<String>) -> Answe
 
 async fn paths(State(lab): State<Arc<Lab>>, Path(node): Path<String>) -> Answer<Vec<PathView>> {
     lab.speaker(&node).and_then(|speaker| speaker.paths()).map(Json).map_err(refusal)
+}
+
+async fn exported(State(lab): State<Arc<Lab>>, Path((node, peer)): Path<(String, String)>) -> Answer<Vec<PathView>> {
+    lab.exported(&node, &peer).map(Json).map_err(refusal)
 }
 
 async fn wait(State(lab): State<Arc<Lab>>, Json(request): Json<WaitRequest>) -> Json<Outcome> {

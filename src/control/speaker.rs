@@ -65,10 +65,18 @@ impl Speaker {
     pub(super) fn paths(&self) -> Result<Vec<PathView>, String> {
         match self {
             Self::Own(driver) => Ok(driver.paths()),
-            Self::External(speaker, external) => {
-                let name = external.view().name;
-                Err(format!("`{name}` runs {speaker}, whose table is its own: {}", external.remedy()))
-            }
+            Self::External(speaker, external) => Err(table_is_its_own(*speaker, external)),
+        }
+    }
+
+    /// What `peer` has been told.
+    ///
+    /// # Errors
+    /// As of [`Self::paths`].
+    pub(super) fn exported_to(&self, peer: PeerId) -> Result<Vec<PathView>, String> {
+        match self {
+            Self::Own(driver) => Ok(driver.exported_to(peer)),
+            Self::External(speaker, external) => Err(table_is_its_own(*speaker, external)),
         }
     }
 
@@ -134,4 +142,8 @@ impl Speaker {
             Self::External(_, external) => external.administer(peer, order).await,
         }
     }
+}
+
+fn table_is_its_own(speaker: ExternalSpeaker, external: &External) -> String {
+    format!("`{}` runs {speaker}, whose table is its own: {}", external.name(), external.remedy())
 }

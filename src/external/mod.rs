@@ -121,6 +121,7 @@ fn session(config: &PeerConfig, state: State) -> SessionView {
         imported: 0,
         exported: 0,
         preferred: 0,
+        stale_ms: None,
         messages: MessageCounts::default(),
     }
 }

@@ -266,6 +266,11 @@ impl External {
         *self.sessions() = now;
     }
 
+    /// The node or router whose part it plays.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
     /// Its sessions as it told them last.
     pub fn view(&self) -> SpeakerView {
         SpeakerView {

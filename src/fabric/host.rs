@@ -95,6 +95,11 @@ fn devices() -> io::Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Whether natOutgoing works here; no without root.
+pub fn can_masquerade() -> bool {
+    netns::in_new(|| Ok(masquerade().standing == Standing::Good)).unwrap_or(false)
+}
+
 /// Whether the kernel takes a masquerade rule, tried in the calling thread's namespace.
 fn masquerade() -> Finding {
     let outcome = nftables::try_masquerade().map(|()| "works".into()).map_err(|reason| reason.to_string());

@@ -1,15 +1,10 @@
 //! Topology → [`Plan`]: addresses, namespaces, speakers, then the tables they end up with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::Range;
-
-use ipnet::IpNet;
 
 use super::expect::{self, Faults};
-use super::{NetnsPlan, Plan, PodPlan, SessionFault, netns, speakers};
-use crate::bgp::PeerConfig;
-use crate::bgp::solve::Unstable;
+use super::{NetnsPlan, Plan, PodPlan, impossible, netns, speakers};
 use crate::calico::{ipam, names};
 use crate::external;
 use crate::net::NetnsName;
@@ -51,7 +46,7 @@ pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
     let mut plan = Plan { lab: topology.name.clone(), namespaces, speakers, pods };
 
     diagnostics.extend(unable_speakers(topology, &plan));
-    diagnostics.extend(impossible_sessions(topology, &plan));
+    diagnostics.extend(impossible::diagnostics(topology, &plan));
     if !diagnostics.is_empty() {
         return Err(diagnostics);
     }
@@ -167,155 +162,13 @@ fn unable_speakers(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
         }
         diagnostics.extend(shortcomings.into_iter().map(|shortcoming| Diagnostic {
             code: "speaker-unable",
-            span: span_of(topology, &speaker.name),
+            span: impossible::span_of(topology, &speaker.name),
             message: format!("{external} cannot play the part of `{}`: {shortcoming}", speaker.name),
             label: format!("`speaker = \"{}\"`", external.key()),
             help: "remove `speaker`: lab's own one can".into(),
         }));
     }
     diagnostics
-}
-
-/// Planned sessions that can never come up: of several that lack a path between the same two subnets, the first.
-fn impossible_sessions(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
-    let faults = match expect::faults_of(plan) {
-        Ok(faults) => faults,
-        Err(Unstable { site, prefix }) => {
-            return vec![Diagnostic {
-                code: "no-stable-state",
-                span: span_of(topology, &plan.speakers[site].name),
-                message: format!(
-                    "the speakers never agree on {prefix}: `{}` keeps changing its mind",
-                    plan.speakers[site].name
-                ),
-                label: "oscillates".into(),
-                help: "have fewer of them pass on each other's routes, or give them one AS".into(),
-            }];
-        }
-    };
-    let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    let mut cut = BTreeSet::new();
-    for (end, fault) in faults {
-        let config = &plan.speakers[end.site].config;
-        let peer = &config.peers[end.peer.0 as usize];
-        let (session, name) = (&peer.name, &config.name);
-        let far = |site: usize| plan.speakers[site].name.as_str();
-        if peer.expected_down {
-            continue;
-        }
-        let (code, at, message, label, help) = match fault {
-            SessionFault::NoSpeaker => {
-                let who = who_has(plan, peer.remote);
-                let message =
-                    format!("`{name}` peers with {} ({session}), and `{who}` speaks no BGP there", peer.remote);
-                let help = format!("give `{who}` an `asNumber` and `peers`, or a node's first address as the peer's");
-                ("no-speaker", who.to_owned(), message, "speaks no BGP", help)
-            }
-            SessionFault::OneSided(site) => {
-                let (local, remote) = (peer.local.map_or_else(String::new, |local| local.to_string()), far(site));
-                let message =
-                    format!("`{name}` peers with `{remote}` ({}), and `{remote}` not with {local}", peer.remote);
-                let is_router = topology.routers.iter().any(|router| router.name == remote);
-                let help = match is_router {
-                    true => format!(
-                        "write `peers = [{{ ip = \"{local}\", asNumber = {} }}]` for `{remote}`",
-                        config.local_as
-                    ),
-                    false => format!("write a `[[BGPPeer]]` with `node = \"{remote}\"` and `peerIP = \"{local}\"`"),
-                };
-                ("one-sided-session", remote.to_owned(), message, "does not peer back", help)
-            }
-            SessionFault::WrongAs(site) => {
-                let (remote, theirs) = (far(site), back(plan, site, peer));
-                let Some(theirs) = theirs.filter(|theirs| theirs.local_as != peer.remote_as) else {
-                    // The other end is the one that expects something else, and has its own entry.
-                    continue;
-                };
-                let message = format!(
-                    "`{name}` expects AS {} of `{remote}` ({}), which has AS {}",
-                    peer.remote_as, peer.remote, theirs.local_as
-                );
-                let help = format!("write `asNumber = {}` where `{name}` names it", theirs.local_as);
-                ("wrong-as", name.clone(), message, "expects another AS", help)
-            }
-            SessionFault::WrongPassword(site) => {
-                if end.site > site {
-                    // Told of the other end already.
-                    continue;
-                }
-                let theirs = back(plan, site, peer).is_some_and(|theirs| theirs.password.is_some());
-                let what = match (peer.password.is_some(), theirs) {
-                    (true, true) => "another password than",
-                    (true, false) => "a password, unlike",
-                    _ => "no password, unlike",
-                };
-                let message = format!("`{name}` has {what} `{}` ({session})", far(site));
-                let help = "write the same `password` at both ends".to_owned();
-                ("wrong-password", name.clone(), message, "signs otherwise", help)
-            }
-            SessionFault::TtlSecurity([near, site], routers) => {
-                if end.site != near {
-                    continue;
-                }
-                let message = format!(
-                    "`{}` and `{}` ({}) do not agree on `ttlSecurity`, with {routers} routers in between",
-                    far(near),
-                    far(site),
-                    peer.remote
-                );
-                let help = format!("write `ttlSecurity = {}` or more at both ends", routers.saturating_add(1));
-                ("ttl-too-low", far(near).to_owned(), message, "takes no such packets", help)
-            }
-            SessionFault::BothPassive(site) => {
-                let message = format!("`{name}` and `{}` both wait for the other one to dial ({session})", far(site));
-                let help = "let one of them name the other in a `[[BGPPeer]]` with `node` or `nodeSelector`".to_owned();
-                ("both-passive", name.clone(), message, "never dials", help)
-            }
-            SessionFault::NoPath([near, site], reason) => {
-                // Each session has two ends, and a rack many nodes.
-                let (a, b) = (subnet_of(plan, far(near)), subnet_of(plan, far(site)));
-                if cut.contains(&(b, a)) || !cut.insert((a, b)) {
-                    continue;
-                }
-                let message = format!(
-                    "the BGP session of `{}` with `{}` ({}) has no path: {reason}",
-                    far(near),
-                    far(site),
-                    peer.remote
-                );
-                let help =
-                    "let a router have an address on both segments and routes both ways, put them into one subnet, or \
-                            let them not peer (`nodeToNodeMeshEnabled = false` below `[BGPConfiguration]`)"
-                        .to_owned();
-                ("no-path", far(site).to_owned(), message, "cannot be reached", help)
-            }
-        };
-        let span = span_of(topology, &at);
-        diagnostics.push(Diagnostic { code, span, message, label: label.into(), help });
-    }
-    diagnostics
-}
-
-/// The session of speaker `site` that leads back to where `peer` is configured.
-fn back<'a>(plan: &'a Plan, site: usize, peer: &PeerConfig) -> Option<&'a PeerConfig> {
-    plan.speakers[site].config.peers.iter().find(|theirs| Some(theirs.remote) == peer.local)
-}
-
-/// Where the file says that there is a node or router called `name`.
-fn span_of(topology: &Topology, name: &str) -> Range<usize> {
-    let node = topology.nodes.iter().find(|node| node.name == name).map(|node| &node.span);
-    let router = || topology.routers.iter().find(|router| router.name == name).map(|router| &router.span);
-    node.or_else(router).cloned().unwrap_or_default()
-}
-
-/// Who has `address`, by name; an address that nobody has is refused before.
-fn who_has(plan: &Plan, address: IpAddr) -> &str {
-    plan.namespaces.iter().find(|netns| netns.has_address(address)).map_or("nobody", |netns| netns.name.as_str())
-}
-
-/// The subnet of the first address of `name`.
-fn subnet_of(plan: &Plan, name: &str) -> Option<IpNet> {
-    plan.namespace(name)?.links.first()?.addresses.first().map(IpNet::trunc)
 }
 
 impl NetnsPlan {
@@ -339,6 +192,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::IpAddr;
 
     use proptest::prelude::*;

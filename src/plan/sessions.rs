@@ -91,7 +91,7 @@ impl<'a> Sessions<'a> {
     pub(super) fn bring_up<'s>(&self, sites: &[Site<'s>]) -> Result<Up<'s>, Unstable> {
         let mut wiring = Wiring::new(&self.plan.namespaces, self.faults);
         let mut standings = BTreeMap::new();
-        let mut waiting: Vec<Session> = Vec::new();
+        let (mut waiting, mut unwanted): (Vec<Session>, Vec<Session>) = (Vec::new(), Vec::new());
         for end in ends(self.plan) {
             if standings.contains_key(&end) {
                 continue;
@@ -101,12 +101,12 @@ impl<'a> Sessions<'a> {
                 Ok(far) if self.is_disabled(end) || self.is_disabled(far) => {
                     standings.extend([end, far].map(|end| (end, Standing::Disabled)));
                 }
-                Ok(far) if self.config(end).expected_down || self.config(far).expected_down => {
-                    standings.extend([end, far].map(|end| (end, Standing::Disabled)));
-                }
                 Ok(far) => {
-                    standings.extend([end, far].map(|end| (end, Standing::Awaited)));
-                    waiting.push(Session { ends: [end, far], addresses: [self.local(end), self.local(far)] });
+                    let session = Session { ends: [end, far], addresses: [self.local(end), self.local(far)] };
+                    let is_wanted = !self.config(end).expected_down && !self.config(far).expected_down;
+                    let standing = if is_wanted { Standing::Awaited } else { Standing::Disabled };
+                    standings.extend(session.ends.map(|end| (end, standing.clone())));
+                    if is_wanted { &mut waiting } else { &mut unwanted }.push(session);
                 }
             }
         }
@@ -124,6 +124,13 @@ impl<'a> Sessions<'a> {
             });
             let solution = solve(sites, &up, &[])?;
             if waiting.is_empty() || up.len() == before {
+                // What is not to come up has its reason all the same.
+                for session in &unwanted {
+                    let standing = self.standing(&wiring, session);
+                    if standing != Standing::Awaited {
+                        standings.extend(session.ends.map(|end| (end, standing.clone())));
+                    }
+                }
                 return Ok(Up { standings, sessions: up, solution });
             }
             wiring = Wiring::new(&self.plan.namespaces, self.faults);

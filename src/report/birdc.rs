@@ -53,7 +53,7 @@ pub enum Command {
         /// Of this one only.
         name: Option<String>,
     },
-    /// `show route [for P] [protocol X] [all] [primary]`.
+    /// `show route [for P] [protocol X] [export X] [all] [primary]`.
     Route(RouteQuery),
 }
 
@@ -66,6 +66,8 @@ pub struct RouteQuery {
     pub network: Option<IpNet>,
     /// Only routes of this protocol.
     pub protocol: Option<String>,
+    /// What this protocol has been told, with the attributes that it was told with.
+    pub export: Option<String>,
     /// Only the best route of each network.
     pub primary: bool,
     /// With attributes.
@@ -79,7 +81,7 @@ impl Command {
     /// What is wrong with which word.
     pub fn parse(words: &[impl AsRef<str>]) -> Result<Self, String> {
         let mut words = words.iter().map(AsRef::as_ref);
-        let usage = "birdc knows `show protocols [all] [NAME]` and `show route [PREFIX] [for ADDRESS] [protocol NAME] [primary] [all]`";
+        let usage = "birdc knows `show protocols [all] [NAME]` and `show route [PREFIX] [for ADDRESS] [protocol NAME] [export NAME] [primary] [all]`";
         let abbreviates = |word: &str, whole: &str, shortest: usize| word.len() >= shortest && whole.starts_with(word);
         match words.next() {
             Some(word) if abbreviates(word, "show", 1) => {}
@@ -106,6 +108,7 @@ impl Command {
                         "all" => query.all = true,
                         "primary" => query.primary = true,
                         "for" => query.destination = Some(parse_network(value()?)?),
+                        "export" => query.export = Some(value()?.trim_matches('"').to_owned()),
                         "protocol" => query.protocol = Some(value()?.trim_matches('"').to_owned()),
                         word => query.network = Some(parse_network(word)?),
                     }
@@ -181,6 +184,7 @@ pub(super) mod tests {
             last_error: None,
             capabilities: ["route refresh", "graceful restart", "4-octet AS"].map(String::from).into(),
             end_of_rib_awaited: true,
+            stale_ms: None,
             end_of_rib_received: true,
             pending: 0,
             imported: 1,

@@ -10,10 +10,9 @@ use crate::plan::{LinkKindPlan, LinkPlan, Masquerade, NetnsPlan, Plan, Role, Spe
 /// `sysctl` name them.
 pub fn text(plan: &Plan) -> String {
     let sessions: usize = plan.speakers.iter().map(|speaker| speaker.config.peers.len()).sum();
-    let dialled = plan.speakers.iter().flat_map(|speaker| &speaker.config.peers).filter(|peer| !peer.passive).count();
     let mut out = format!("lab {}: {}", plan.lab, count(plan.namespaces.len(), "namespace"));
-    // Every mesh session has two ends, one of which dials.
-    let pairs = if sessions == 2 * dialled { dialled } else { sessions };
+    // Every session has two ends, but for one that nobody answers.
+    let pairs = sessions.div_ceil(2);
     for (number, what) in [(plan.speakers.len(), "speaker"), (pairs, "session"), (plan.pods.len(), "pod")] {
         out += &format!(", {}", count(number, what));
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::bgp::view::SpeakerView;
+use crate::bgp::view::{PathView, SpeakerView};
 use crate::net::{FdbEntry, LabName, Link, Neighbour, Route};
 use crate::probe::PathMtuDiscovery;
 use crate::scenario::{Do, ExecResult, HttpResult, PingResult, Place, SeenPacket};
@@ -43,6 +43,9 @@ pub trait Lab: Sync {
 
     /// A node's speaker.
     fn bgp(&self, node: &str) -> impl Future<Output = Result<SpeakerView, LabError>> + Send;
+
+    /// Every path of a speaker's table.
+    fn paths(&self, node: &str) -> impl Future<Output = Result<Vec<PathView>, LabError>> + Send;
 
     /// Sends echo requests, and returns when each is answered or `timeout` is over.
     fn ping(&self, request: &PingRequest) -> impl Future<Output = Result<PingResult, LabError>> + Send;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::lab::{Captured, ExecRequest, HttpRequest, Lab, LabError, PingRequest};
-use crate::bgp::view::SpeakerView;
+use crate::bgp::view::{PathView, SpeakerView};
 use crate::capture::pcapng::{Flush, Writer};
 use crate::capture::{Captured as Frame, Tap};
 use crate::control::{Change, Client, DoRequest, Order, Outcome, StateDir, StateError, WaitRequest};
@@ -131,6 +131,10 @@ impl Lab for LiveLab {
 
     async fn bgp(&self, node: &str) -> Result<SpeakerView, LabError> {
         self.client.speaker(node).await.map_err(broken)
+    }
+
+    async fn paths(&self, node: &str) -> Result<Vec<PathView>, LabError> {
+        self.client.paths(node).await.map_err(broken)
     }
 
     async fn ping(&self, request: &PingRequest) -> Result<PingResult, LabError> {

@@ -124,7 +124,7 @@ async fn act<L: Lab>(step: &Step, limit: Duration, lab: &L) -> Done {
 }
 
 async fn ping<L: Lab>(ping: &Ping, expect: Expect, limit: Duration, lab: &L) -> Result<Verdict, LabError> {
-    let Ping { from, to, count, ttl: _, size, df } = ping;
+    let Ping { from, to, count, ttl: _, size, df, error: _ } = ping;
     let to = target(lab, to)?;
     let path_mtu = if *df { PathMtuDiscovery::Do } else { PathMtuDiscovery::Want };
     let request = PingRequest { from: from.value.clone(), to, count: *count, size: *size, path_mtu, timeout: limit };

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::bgp::view::SpeakerView;
+use crate::bgp::view::{PathView, SpeakerView};
 use crate::net::{FdbEntry, IfName, LabName, Link, LinkKind, Neighbour, Route};
 use crate::scenario::{Do, Encap, ExecResult, HttpResult, Obstacle, PingReply, PingResult, SeenPacket, parse};
 
@@ -107,6 +107,10 @@ impl Lab for FakeLab {
 
     async fn bgp(&self, node: &str) -> Result<SpeakerView, LabError> {
         Err(LabError::Broken(format!("read the sessions of {node}: no such speaker")))
+    }
+
+    async fn paths(&self, node: &str) -> Result<Vec<PathView>, LabError> {
+        Err(LabError::Broken(format!("read the paths of {node}: no such speaker")))
     }
 
     async fn ping(&self, request: &PingRequest) -> Result<PingResult, LabError> {

@@ -83,8 +83,15 @@ impl<'a> Checker<'a> {
         if !self.speaker(&bgp.on) {
             return;
         }
-        if let SessionExpectation::Each(sessions) = &bgp.want {
+        if let Some(SessionExpectation::Each(sessions)) = &bgp.sessions {
             sessions.iter().for_each(|(with, _)| self.session(&bgp.on, with));
+        }
+        for path in &bgp.paths {
+            let local = ["static1", "direct1", "kernel1"];
+            if let Some(from) = path.from.as_ref().filter(|from| !local.contains(&from.value.as_str())) {
+                self.session(&bgp.on, from);
+            }
+            [&path.next_hop, &path.originator].into_iter().flatten().for_each(|end| self.target(end));
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Scenario {
     pub name: Option<String>,
     /// Which tunl0 it needs.
     pub provider: Option<Provider>,
+    /// It needs a kernel that can masquerade.
+    pub masquerade: bool,
     /// How long all steps together may take.
     pub timeout: Option<Duration>,
     /// The steps; never empty.
@@ -141,6 +143,8 @@ pub struct Ping {
     pub size: u16,
     /// Don't Fragment.
     pub df: bool,
+    /// Text of what must come back instead of a reply.
+    pub error: Option<String>,
 }
 
 impl fmt::Display for Ping {
@@ -448,13 +452,42 @@ pub struct LinkExpectation {
     pub kind: Option<LinkKind>,
 }
 
-/// BGP sessions.
+/// BGP sessions and paths; something of either.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bgp {
-    /// The node.
+    /// The node or router.
     pub on: At<String>,
-    /// What must be so.
-    pub want: SessionExpectation,
+    /// What sessions must be in which state.
+    pub sessions: Option<SessionExpectation>,
+    /// What must be in its table.
+    pub paths: Vec<PathExpectation>,
+}
+
+/// A path of a speaker's table. What is `None` may be anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathExpectation {
+    /// The destination.
+    pub prefix: IpNet,
+    /// The peer: a node or router, its address, or the protocol's name.
+    pub from: Option<At<String>>,
+    /// The selected one.
+    pub best: Option<bool>,
+    /// The AS path as BIRD prints it.
+    pub as_path: Option<String>,
+    /// NEXT_HOP: a node or router, or an address.
+    pub next_hop: Option<At<String>>,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// Communities, among others.
+    pub communities: Vec<String>,
+    /// ORIGINATOR_ID: a node, or an identifier.
+    pub originator: Option<At<String>>,
+    /// CLUSTER_LIST, nearest first.
+    pub clusters: Option<Vec<String>>,
+    /// Text of why it lost.
+    pub lost: Option<String>,
+    /// There must be none.
+    pub absent: bool,
 }
 
 /// The states of sessions.

@@ -23,6 +23,8 @@ table! {
         name: Option<At<String>>,
         /// Which tunl0 it needs; without it, either will do.
         provider: Option<At<Provider>>,
+        /// Whether it needs a kernel whose nftables can masquerade (natOutgoing); default false.
+        masquerade: Option<At<bool>>,
         /// How long all steps together may take; default: no limit but the steps' own.
         timeout: Option<At<Text<Duration>>>,
         /// The steps, in order. The first that fails ends the scenario.
@@ -84,7 +86,7 @@ table! {
         fdb: Option<At<RawFdb>>,
         /// Looks at interfaces.
         links: Option<At<RawLinks>>,
-        /// Looks at a node's BGP sessions.
+        /// Looks at a speaker's BGP sessions and paths.
         bgp: Option<At<RawBgp>>,
         /// Waits for a fact.
         wait: Option<At<RawWait>>,
@@ -110,6 +112,8 @@ table! {
         size: Option<At<u16>>,
         /// Set Don't Fragment; default false.
         df: Option<At<bool>>,
+        /// With `expect = "fail"`: what comes back contains this text, `Time to live exceeded` say.
+        error: Option<At<String>>,
     }
 }
 
@@ -266,14 +270,44 @@ table! {
 }
 
 table! {
-    /// BGP sessions.
+    /// BGP sessions and paths.
     RawBgp {
-        /// The node.
+        /// The node, or a router that speaks BGP.
         on: At<String>,
         /// Each named session (by node, address or protocol name) is in this state.
         sessions: Option<At<RawSessions>>,
         /// Every session is in this state, and there is at least one.
         all: Option<At<Text<State>>>,
+        /// Paths in the speaker's table.
+        paths: Option<At<Vec<At<RawPath>>>>,
+    }
+}
+
+table! {
+    /// A path of a speaker's table; what is left out may be anything.
+    RawPath {
+        /// The destination.
+        prefix: At<Text<IpNet>>,
+        /// The peer that it came from: a node or router, its address, or the protocol's name.
+        from: Option<At<String>>,
+        /// Whether it is the selected one.
+        best: Option<At<bool>>,
+        /// The AS path as BIRD prints it: `65001 64512`; empty for a route of the own AS.
+        path: Option<At<String>>,
+        /// NEXT_HOP: a node or router, or an address.
+        next: Option<At<String>>,
+        /// LOCAL_PREF.
+        pref: Option<At<u32>>,
+        /// Communities that it carries, among others.
+        communities: Option<At<Vec<At<String>>>>,
+        /// ORIGINATOR_ID: a node, or an identifier.
+        originator: Option<At<String>>,
+        /// CLUSTER_LIST, nearest first.
+        clusters: Option<At<Vec<At<String>>>>,
+        /// Text of why it lost: `AS path is longer`.
+        lost: Option<At<String>>,
+        /// There is no such path; default false.
+        absent: Option<At<bool>>,
     }
 }
 

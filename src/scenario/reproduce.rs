@@ -104,10 +104,17 @@ impl Shell<'_> {
             StateCheck::Neighbours(_) => vec![self.inside(on, "ip neigh")],
             StateCheck::Fdb(_) => vec![self.inside(on, "bridge fdb")],
             StateCheck::Links(_) => vec![self.inside(on, "ip -d addr")],
-            StateCheck::Bgp(_) => vec![
-                format!("lab birdc --lab {} {} show protocols", self.lab, quote(on)),
-                format!("lab calicoctl --lab {} node status {}", self.lab, quote(on)),
-            ],
+            StateCheck::Bgp(bgp) => {
+                let mut commands = Vec::new();
+                if bgp.sessions.is_some() {
+                    commands.push(format!("lab birdc --lab {} {} show protocols", self.lab, quote(on)));
+                    commands.push(format!("lab calicoctl --lab {} node status {}", self.lab, quote(on)));
+                }
+                let paths = bgp.paths.iter();
+                commands
+                    .extend(paths.map(|path| format!("lab show --lab {} {} bgp {}", self.lab, quote(on), path.prefix)));
+                commands
+            }
         }
     }
 }

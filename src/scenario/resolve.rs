@@ -60,7 +60,7 @@ impl Resolver<'_> {
     }
 
     fn scenario(mut self, raw: RawScenario) -> Option<Scenario> {
-        let RawScenario { topology, name, provider, timeout, step, unsound } = raw;
+        let RawScenario { topology, name, provider, masquerade, timeout, step, unsound } = raw;
         self.provider = provider.map(|provider| provider.value);
         if topology.is_none() && !unsound {
             self.fault::<()>(
@@ -96,6 +96,7 @@ impl Resolver<'_> {
             topology: topology?,
             name: name.map(|name| name.value),
             provider: self.provider,
+            masquerade: masquerade.is_some_and(|masquerade| masquerade.value),
             timeout: timeout.map(|timeout| timeout.value.0),
             steps: resolved,
         })
@@ -371,10 +372,13 @@ impl Resolver<'_> {
     }
 
     fn bgp(&mut self, bgp: At<RawBgp>) -> Option<Bgp> {
-        let RawBgp { on, sessions, all, unsound } = bgp.value;
-        let any = all.is_some() || sessions.as_ref().is_some_and(|sessions| !sessions.0.is_empty());
-        self.expects(&bgp.span, unsound, any, "`all = \"Established\"` or `sessions = { node2 = \"Established\" }`")?;
-        let want = match (sessions, all) {
+        let RawBgp { on, sessions, all, paths, unsound } = bgp.value;
+        let any = all.is_some()
+            || sessions.as_ref().is_some_and(|sessions| !sessions.0.is_empty())
+            || paths.as_ref().is_some_and(|paths| !paths.is_empty());
+        let wish = "`all = \"Established\"`, `sessions = { node2 = \"Established\" }` or `paths = [{ prefix = \"10.244.0.0/26\" }]`";
+        self.expects(&bgp.span, unsound, any, wish)?;
+        let sessions = match (sessions, all) {
             (Some(sessions), Some(all)) => {
                 let later = if all.span.start > sessions.span.start { all.span } else { sessions.span };
                 return self.fault(
@@ -384,10 +388,11 @@ impl Resolver<'_> {
                     "leave one of them out",
                 );
             }
-            (Some(sessions), None) => SessionExpectation::Each(sessions.value.0),
-            (None, all) => SessionExpectation::All(all?.value.0),
+            (Some(sessions), None) => Some(SessionExpectation::Each(sessions.value.0)),
+            (None, all) => all.map(|all| SessionExpectation::All(all.value.0)),
         };
-        Some(Bgp { on, want })
+        let paths = paths.map(|paths| paths.value).unwrap_or_default();
+        Some(Bgp { on, sessions, paths: paths.into_iter().map(path).collect() })
     }
 
     fn wait(&mut self, wait: At<RawWait>) -> Option<Wait> {
@@ -459,6 +464,25 @@ const LISTS: &str = "`include` or `exclude` with at least one entry";
 
 fn some<T>(list: &Option<At<Vec<T>>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn path(path: At<RawPath>) -> PathExpectation {
+    let RawPath { prefix, from, best, path, next, pref, communities, originator, clusters, lost, absent, unsound: _ } =
+        path.value;
+    let texts = |list: At<Vec<At<String>>>| list.value.into_iter().map(|text| text.value).collect::<Vec<String>>();
+    PathExpectation {
+        prefix: prefix.value.0,
+        from,
+        best: best.map(|best| best.value),
+        as_path: path.map(|path| path.value),
+        next_hop: next,
+        local_pref: pref.map(|pref| pref.value),
+        communities: communities.map(texts).unwrap_or_default(),
+        originator,
+        clusters: clusters.map(texts),
+        lost: lost.map(|lost| lost.value),
+        absent: absent.is_some_and(|absent| absent.value),
+    }
 }
 
 #[cfg(test)]

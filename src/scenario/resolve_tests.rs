@@ -371,6 +371,7 @@ fn what_contradicts_itself_is_refused() {
         ("expect = 'fail'\nroutes = { on = 'n', equal = [] }", "'fail'"),
         ("expect = 'fail'\nexec = { on = 'n', command = ['true'] }", "'fail'"),
         ("expect = 'fail'\nping = { from = 'a', to = 'b', ttl = 62 }", "62"),
+        ("ping = { from = 'a', to = 'b', error = 'live' }", "'live'"),
         ("expect = 'fail'\ncurl = { from = 'a', to = 'b', status = 200 }", "200"),
         ("expect = 'fail'\ncurl = { from = 'a', to = 'b', body = 'x' }", "'x'"),
         ("expect = 'fail'\ncurl = { from = 'a', to = 'b', size = 9 }", "9"),

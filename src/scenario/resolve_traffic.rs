@@ -8,7 +8,7 @@ use crate::packet::path_mtu::SMALLEST;
 
 impl Resolver<'_> {
     pub(super) fn ping(&mut self, ping: At<RawPing>, expect: Expect) -> Option<Ping> {
-        let RawPing { from, to, count, ttl, size, df, unsound: _ } = ping.value;
+        let RawPing { from, to, count, ttl, size, df, error, unsound: _ } = ping.value;
         if let Some(count) = &count
             && count.value == 0
         {
@@ -27,6 +27,11 @@ impl Resolver<'_> {
         if let (Some(ttl), Expect::Fail) = (&ttl, expect) {
             self.moot("ttl", &ttl.span);
         }
+        if let (Some(error), Expect::Pass) = (&error, expect) {
+            let message =
+                "`error` describes what comes instead of an answer, and this ping must be answered".to_owned();
+            self.fault::<()>("contradiction", &error.span, message, "write `expect = \"fail\"`, or leave `error` out");
+        }
         Some(Ping {
             from,
             to,
@@ -34,6 +39,7 @@ impl Resolver<'_> {
             ttl: ttl.map(|ttl| ttl.value),
             size: size.map_or(56, |size| size.value),
             df: df.is_some_and(|df| df.value),
+            error: error.map(|error| error.value),
         })
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lab::bgp::view::State;
@@ -27,7 +28,7 @@ impl Bird {
     fn start(cluster: &Cluster, node: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("bird.conf"), configuration(cluster, node)).unwrap();
-        let process = run(cluster, node, folder.path());
+        let process = run(cluster, node, folder.path(), &[]);
         let others = cluster.running();
         let sessions = others.into_iter().map(|other| (other, session_name(cluster, other))).collect();
         Self { process, folder, sessions }
@@ -70,10 +71,11 @@ impl Drop for Bird {
     }
 }
 
-fn run(cluster: &Cluster, node: usize, folder: &Path) -> Child {
+fn run(cluster: &Cluster, node: usize, folder: &Path, more: &[&str]) -> Child {
     let file = |name: &str| folder.join(name).into_os_string();
     let mut bird = cluster.command(node, "bird");
     bird.arg("-f").arg("-c").arg(file("bird.conf")).arg("-s").arg(file("bird.ctl")).arg("-P").arg(file("bird.pid"));
+    bird.args(more);
     bird.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -177,7 +179,7 @@ fn interoperate(lab: &str, place: usize) {
     for &node in &others {
         cluster.start(node);
     }
-    let mut bird = Bird::start(&cluster, place);
+    let bird = Bird::start(&cluster, place);
     let session = session_name(&cluster, near);
     converge(&cluster, &bird, place);
 
@@ -259,18 +261,6 @@ fn interoperate(lab: &str, place: usize) {
     cluster.start(near);
     converge(&cluster, &bird, place);
 
-    // BIRD crashes. Its own kernel keeps its routes.
-    bird.crash();
-    until_none("our kernels lose the block", || cluster.differences(&others, Some(block)));
-    for &node in &others {
-        let session = cluster.session(node, place);
-        assert_ne!(session.state, State::Established);
-        let error = session.last_error.unwrap_or_default();
-        assert!(error.starts_with("Socket: Connection "), "{error}");
-    }
-    bird.process = run(&cluster, place, bird.folder.path());
-    converge(&cluster, &bird, place);
-
     capture.stop();
     assert_well_formed(&capture);
 }
@@ -303,6 +293,107 @@ fn bird_that_dials_works_with_us() {
 fn bird_that_waits_for_us_works_with_us() {
     interoperate("t-interop-waits", CONTROL_PLANE);
 }
+
+/// What leaves the kernel's table of a node from now on, as `ip monitor` has it.
+struct Removals {
+    process: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Removals {
+    fn watch(cluster: &Cluster, node: usize) -> Self {
+        let mut monitor = Command::new("ip");
+        monitor.args(["-n", cluster.netns[node].name().as_ref(), "monitor", "route"]);
+        let mut process = monitor.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (read, out) = (Arc::clone(&lines), BufReader::new(process.stdout.take().unwrap()));
+        std::thread::spawn(move || {
+            let removed = out.lines().map_while(Result::ok).filter(|line| line.starts_with("Deleted"));
+            removed.for_each(|line| read.lock().unwrap().push(line));
+        });
+        let removals = Self { process, lines };
+        until("ip monitor listens", || {
+            for verb in ["add", "del"] {
+                let route = ["route", verb, "blackhole", MARK];
+                assert!(cluster.command(node, "ip").args(route).status().unwrap().success());
+            }
+            !removals.lines.lock().unwrap().is_empty()
+        });
+        removals
+    }
+
+    /// The routes of BGP that left.
+    fn of_bgp(&self) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| !line.contains(MARK)).cloned().collect()
+    }
+}
+
+impl Drop for Removals {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// By which we see that our witness looks: nobody else's.
+const MARK: &str = "192.0.2.99";
+
+#[test]
+fn bird_that_is_killed_and_comes_back_in_time_costs_nobody_a_route() {
+    let mut cluster = Cluster::build("t-interop-killed", |_| {});
+    let others = [CONTROL_PLANE, WORKER2];
+    others.iter().for_each(|&node| cluster.start(node));
+    let mut bird = Bird::start(&cluster, WORKER);
+    converge(&cluster, &bird, WORKER);
+    let removals: Vec<Removals> = others.iter().map(|&node| Removals::watch(&cluster, node)).collect();
+    bird.crash();
+    until("we notice", || others.iter().all(|&node| cluster.session(node, WORKER).state != State::Established));
+    for &node in &others {
+        let session = cluster.session(node, WORKER);
+        assert!(session.stale_ms.is_some_and(|left| left <= 120_000), "{session:?}");
+        let error = session.last_error.unwrap_or_default();
+        assert!(error.starts_with("Socket: Connection "), "{error}");
+    }
+    assert_eq!(cluster.differences(&others, None), NOTHING);
+    // Calico's way to start it: with -R it recovers, and says so.
+    bird.process = run(&cluster, WORKER, bird.folder.path(), &["-R"]);
+    converge(&cluster, &bird, WORKER);
+    until("everyone has said everything", || {
+        others.iter().all(|&node| cluster.session(node, WORKER).stale_ms.is_none())
+    });
+    let removed: Vec<String> = removals.iter().flat_map(Removals::of_bgp).collect();
+    assert_eq!(removed, NOTHING);
+    // Without -R it has forgotten everything, and its block goes until it is announced again.
+    bird.crash();
+    until("we notice", || others.iter().all(|&node| cluster.session(node, WORKER).state != State::Established));
+    bird.process = run(&cluster, WORKER, bird.folder.path(), &[]);
+    until("the block goes", || removals.iter().all(|removals| !removals.of_bgp().is_empty()));
+    converge(&cluster, &bird, WORKER);
+}
+
+#[test]
+fn a_speaker_of_ours_that_is_killed_and_recovers_costs_nobody_a_route() {
+    let mut cluster = Cluster::build("t-interop-recovers", |_| {});
+    let ours = [CONTROL_PLANE, WORKER2];
+    ours.iter().for_each(|&node| cluster.start(node));
+    let bird = Bird::start(&cluster, WORKER);
+    converge(&cluster, &bird, WORKER);
+    let everyone = [CONTROL_PLANE, WORKER, WORKER2];
+    let removals: Vec<Removals> = everyone.iter().map(|&node| Removals::watch(&cluster, node)).collect();
+    cluster.crash(WORKER2);
+    let session = session_name(&cluster, WORKER2);
+    until("BIRD waits for us", || {
+        bird.ask(&format!("show protocols all {session}")).contains("raceful restart active")
+    });
+    cluster.recover(WORKER2);
+    converge(&cluster, &bird, WORKER);
+    until_none("sessions of ours", || cluster.sessions_missing(WORKER2));
+    let removed: Vec<String> = removals.iter().flat_map(Removals::of_bgp).collect();
+    assert_eq!(removed, NOTHING);
+}
+
+const NOTHING: [&str; 0] = [];
 
 #[test]
 fn bird_that_falls_silent_is_dropped_when_the_hold_time_is_over() {

@@ -57,10 +57,19 @@ impl Cluster {
     }
 
     pub(crate) fn start(&mut self, node: usize) {
+        self.open(node, Driver::start);
+    }
+
+    /// Starts a node's speaker again after [`Cluster::crash`].
+    pub(crate) fn recover(&mut self, node: usize) {
+        self.open(node, Driver::recover);
+    }
+
+    fn open(&mut self, node: usize, run: impl FnOnce(&mut Driver)) {
         let config = self.plan.speakers[node].config.clone();
         let _inside = self.runtime().enter();
         let mut driver = Driver::open(&self.netns[node], config, self.changed.clone()).unwrap();
-        driver.start();
+        run(&mut driver);
         self.drivers[node] = Some(driver);
     }
 

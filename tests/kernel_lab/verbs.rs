@@ -191,7 +191,7 @@ fn links_and_peers_can_be_cut_and_mended() {
     for (words, said) in [
         ("peer disable n1 n9", "n9"),
         ("peer disable n9 n1", "n9"),
-        ("peer disable n1-pod1 n1", "no node"),
+        ("peer disable n1-pod1 n1", "speaks no BGP"),
         ("link down n1:eth7", "eth7"),
         ("link down n1", "WHERE:IFACE"),
     ] {

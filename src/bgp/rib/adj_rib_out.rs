@@ -19,6 +19,8 @@ pub(in crate::bgp) struct AdjRibOut {
     pub(in crate::bgp) is_whole: bool,
     /// End-of-RIB follows once the queue is empty (RFC 4724 §2).
     pub(in crate::bgp) end_of_rib_due: bool,
+    /// The peer asked for everything again, and is to have it after End-of-RIB.
+    pub(in crate::bgp) refresh_waits: bool,
     /// BoRR precedes whatever comes next (RFC 7313 §4).
     pub(in crate::bgp) refresh_begin_due: bool,
     /// EoRR follows once the queue is empty.

@@ -91,6 +91,9 @@ pub(in crate::bgp) struct Path {
     pub(in crate::bgp) since: Instant,
     /// The clause of the decision process that it lost by.
     pub(in crate::bgp) lost: Option<Clause>,
+    /// From before its peer restarted or began to send everything again, and not announced since (RFC 4724 §4.2, RFC 7313 §4). As
+    /// good as any other until it goes.
+    pub(in crate::bgp) stale: bool,
 }
 
 /// How a route goes into the kernel: a route without its destination, shared by all that go the same way.
@@ -114,6 +117,12 @@ impl FibHop {
     /// Nowhere.
     pub(in crate::bgp) fn blackhole() -> Self {
         Self { kind: RouteKind::Blackhole, via: None, dev: None, metric: 0, onlink: false, nexthops: Vec::new() }
+    }
+
+    /// The way that `route` goes.
+    pub(in crate::bgp) fn of(route: &Route) -> Self {
+        let Route { kind, via, dev, metric, onlink, nexthops, .. } = route.clone();
+        Self { kind, via, dev, metric, onlink, nexthops }
     }
 
     /// The way that `resolution` found.
@@ -179,12 +188,23 @@ impl LocRib {
         let id = self.id_or_new(prefix);
         let Some(entry) = self.get_mut(id) else { return id };
         match entry.paths.iter_mut().find(|path| path.source.key() == source.key()) {
-            Some(path) if path.source.is(&source) => return id,
-            Some(path) => *path = Path { source, since: now, lost: None },
-            None => entry.paths.push(Path { source, since: now, lost: None }),
+            Some(path) if path.source.is(&source) => {
+                path.stale = false;
+                return id;
+            }
+            Some(path) => *path = Path { source, since: now, lost: None, stale: false },
+            None => entry.paths.push(Path { source, since: now, lost: None, stale: false }),
         }
         self.mark(id);
         id
+    }
+
+    /// Notes that the kernel has a route of ours to `prefix`.
+    pub(in crate::bgp) fn adopt(&mut self, prefix: IpNet, hop: Arc<FibHop>) {
+        let id = self.id_or_new(prefix);
+        if let Some(entry) = self.get_mut(id) {
+            entry.installed = Some(hop);
+        }
     }
 
     /// Takes out the path that `source` has in `id`.
@@ -194,6 +214,20 @@ impl LocRib {
             entry.paths.remove(index);
             self.mark(id);
         }
+    }
+
+    /// Marks the paths that `peer` has in `id` as stale.
+    pub(in crate::bgp) fn mark_stale(&mut self, id: EntryId, peer: PeerId) {
+        let paths = self.get_mut(id).into_iter().flat_map(|entry| &mut entry.paths);
+        for path in paths.filter(|path| path.source.key() == SourceKey::Peer(peer)) {
+            path.stale = true;
+        }
+    }
+
+    /// Whether `peer` has a path in `id` that is stale.
+    pub(in crate::bgp) fn is_stale(&self, id: EntryId, peer: PeerId) -> bool {
+        let mut paths = self.get(id).into_iter().flat_map(|entry| &entry.paths);
+        paths.any(|path| path.stale && path.source.key() == SourceKey::Peer(peer))
     }
 
     /// Has the decision made again for `id`.

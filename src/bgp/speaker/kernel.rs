@@ -14,6 +14,7 @@ use crate::net::RouteProtocol;
 impl Speaker {
     /// Learns direct and kernel routes, resolves next hops again, and looks whether our own routes are still there.
     pub(super) fn kernel_changed(&mut self, now: Instant, snapshot: &KernelSnapshot, actions: &mut Vec<Action>) {
+        self.adopt(snapshot);
         let changes = self.next_hops.update(snapshot);
         for (prefix, dev) in changes.direct {
             self.learn(now, prefix, dev.map(PathSource::Direct), SourceKey::Direct);

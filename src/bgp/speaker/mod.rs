@@ -4,7 +4,9 @@
 //! that this touched, and what changed goes to the kernel and into the queues of the other peers. Nothing costs more than the peers
 //! and prefixes that it is about.
 
+mod exported;
 mod kernel;
+mod recovery;
 mod routes;
 mod show;
 mod transmit;
@@ -26,6 +28,7 @@ use super::rib::{FibHop, LocRib};
 use super::timers::Jitter;
 use super::view::State;
 use super::wire::Interner;
+use recovery::Recovery;
 
 pub use show::PeerProgress;
 
@@ -51,6 +54,8 @@ pub struct Speaker {
     up: [Vec<PeerId>; 3],
     /// Shutdown came: the kernel keeps what it has (BIRD's `persist`, calico-behaviour 3.2).
     ended: bool,
+    /// Path selection is deferred after a restart of our own.
+    recovery: Option<Recovery>,
     /// When [`Event::Start`] came.
     started: Option<Instant>,
 }
@@ -79,6 +84,7 @@ impl Speaker {
             hops: HashSet::default(),
             up: Default::default(),
             ended: false,
+            recovery: None,
             started: None,
         }
     }
@@ -101,8 +107,11 @@ impl Speaker {
     pub fn handle_event(&mut self, now: Instant, event: Event<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Start => {
+            Event::Start { recovering } => {
                 self.started = Some(now);
+                if recovering {
+                    self.begin_recovery(now);
+                }
                 for (prefix, source) in local_routes(&self.config) {
                     self.rib.insert(now, prefix, source);
                 }
@@ -110,6 +119,7 @@ impl Speaker {
             }
             Event::Shutdown => {
                 self.ended = true;
+                self.recovery = None;
                 self.every_peer(now, &mut actions, |peer, effects| peer.shut_down(now, effects));
             }
             Event::Disable(id) => self.with_peer(now, id, &mut actions, |peer, effects| peer.disable(now, effects)),
@@ -144,7 +154,7 @@ impl Speaker {
             Event::Kernel(snapshot) => self.kernel_changed(now, &snapshot, &mut actions),
             Event::FibFailed { dst } => self.fib_failed(&dst),
         }
-        self.flush(&mut actions);
+        self.flush(now, &mut actions);
         actions
     }
 
@@ -157,13 +167,14 @@ impl Speaker {
         for id in due {
             self.with_peer(now, id, &mut actions, |peer, effects| peer.handle_timeout(now, effects));
         }
-        self.flush(&mut actions);
+        self.flush(now, &mut actions);
         actions
     }
 
     /// When [`Speaker::handle_timeout`] is next to be called; `None` while no timer runs.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let recovery = self.recovery.as_ref().map(|recovery| recovery.until);
+        self.deadlines.first().map(|(deadline, _)| *deadline).into_iter().chain(recovery).min()
     }
 
     fn accepted(
@@ -248,6 +259,8 @@ impl Speaker {
             match output {
                 Output::Up => self.peer_up(id),
                 Output::Down => self.peer_down(id),
+                Output::Lost { again } => self.peer_lost(id, again),
+                Output::EndStale => self.drop_stale(id),
                 Output::Update(update) => self.peer_update(now, id, update),
                 Output::Refresh(kind) => self.peer_refresh(id, kind),
             }
@@ -269,7 +282,11 @@ impl Speaker {
     }
 
     /// Makes the decision for every prefix touched, and tells the kernel and the peers.
-    fn flush(&mut self, actions: &mut Vec<Action>) {
+    fn flush(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let was_recovering = self.is_recovering();
+        if self.defers_selection(now) {
+            return;
+        }
         let mut fib: Vec<FibChange> = Vec::new();
         let mut told: BTreeSet<PeerId> = BTreeSet::new();
         for id in self.rib.take_marked() {
@@ -277,6 +294,10 @@ impl Speaker {
         }
         if !fib.is_empty() && !self.ended {
             actions.push(Action::Fib(fib));
+        }
+        if was_recovering {
+            self.tell_whole_table();
+            told.extend(self.up.iter().flatten());
         }
         for id in told {
             self.peers[id.0 as usize].request_transmit(actions);

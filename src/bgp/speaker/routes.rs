@@ -21,22 +21,57 @@ impl Speaker {
     /// The peer is Established: everything that it may have is queued, End-of-RIB behind it.
     pub(super) fn peer_up(&mut self, id: PeerId) {
         self.up[Reach::of(self.peers[id.0 as usize].config()) as usize].push(id);
+        if !self.is_recovering() {
+            self.queue_table(id);
+        }
+    }
+
+    /// Queues everything that the peer may have, for the first time on its session.
+    pub(super) fn queue_table(&mut self, id: PeerId) {
         self.queue_everything(id);
         self.peers[id.0 as usize].adj_rib_out.end_of_rib_due = true;
     }
 
     /// The peer is gone: so are its routes (RFC 4271 §8.2.2), and what it was told.
     pub(super) fn peer_down(&mut self, id: PeerId) {
-        let peer = &mut self.peers[id.0 as usize];
+        self.forget_told(id);
+        for entry in self.peers[id.0 as usize].adj_rib_in.clear() {
+            self.rib.remove(entry, SourceKey::Peer(id));
+        }
+    }
+
+    /// The peer is gone without a word: its routes stay and are stale, but for those that were stale already (RFC 4724 §4.2).
+    pub(super) fn peer_lost(&mut self, id: PeerId, again: bool) {
+        self.forget_told(id);
+        if again {
+            self.drop_stale(id);
+        }
+        self.peers[id.0 as usize].adj_rib_in.refreshing = false;
+        self.mark_stale(id);
+    }
+
+    /// What the peer was told it no longer has.
+    fn forget_told(&mut self, id: PeerId) {
         for up in &mut self.up {
             up.retain(|other| *other != id);
         }
-        let (held, told) = (peer.adj_rib_in.clear(), peer.adj_rib_out.clear());
-        for entry in held {
-            self.rib.remove(entry, SourceKey::Peer(id));
-        }
-        for entry in told {
+        for entry in self.peers[id.0 as usize].adj_rib_out.clear() {
             self.rib.release(entry);
+        }
+    }
+
+    fn mark_stale(&mut self, id: PeerId) {
+        let Self { peers, rib, .. } = self;
+        peers[id.0 as usize].adj_rib_in.iter().for_each(|entry| rib.mark_stale(entry, id));
+    }
+
+    /// Takes out the peer's paths that are stale.
+    pub(super) fn drop_stale(&mut self, id: PeerId) {
+        let entries = self.peers[id.0 as usize].adj_rib_in.iter();
+        let stale: Vec<EntryId> = entries.filter(|entry| self.rib.is_stale(*entry, id)).collect();
+        for entry in stale {
+            self.peers[id.0 as usize].adj_rib_in.remove(entry);
+            self.rib.remove(entry, SourceKey::Peer(id));
         }
     }
 
@@ -71,17 +106,29 @@ impl Speaker {
     pub(super) fn peer_refresh(&mut self, id: PeerId, kind: RefreshKind) {
         match kind {
             RefreshKind::Request => {
+                let recovering = self.is_recovering();
                 let enhanced = self.peers[id.0 as usize].remote().is_some_and(|remote| remote.enhanced_route_refresh);
-                self.queue_everything(id);
                 let out = &mut self.peers[id.0 as usize].adj_rib_out;
+                if out.end_of_rib_due || recovering {
+                    // No BoRR before End-of-RIB (RFC 7313 §4).
+                    out.refresh_waits = true;
+                    return;
+                }
                 out.refresh_begin_due = enhanced;
                 out.refresh_end_due = enhanced;
+                self.queue_everything(id);
             }
-            RefreshKind::Begin => self.peers[id.0 as usize].adj_rib_in.begin_refresh(),
+            RefreshKind::Begin => {
+                let peer = &mut self.peers[id.0 as usize];
+                // Before End-of-RIB it says nothing (RFC 7313 §4): what is stale then, is so from before the session.
+                if peer.end_of_rib_received || !peer.awaits_end_of_rib() {
+                    peer.adj_rib_in.refreshing = true;
+                    self.mark_stale(id);
+                }
+            }
             RefreshKind::End => {
-                for entry in self.peers[id.0 as usize].adj_rib_in.end_refresh() {
-                    self.peers[id.0 as usize].adj_rib_in.remove(entry);
-                    self.rib.remove(entry, SourceKey::Peer(id));
+                if std::mem::take(&mut self.peers[id.0 as usize].adj_rib_in.refreshing) {
+                    self.drop_stale(id);
                 }
             }
         }
@@ -104,11 +151,10 @@ impl Speaker {
             .map(|path| {
                 Candidate::of(&path.source, &mut self.next_hops, |peer| {
                     let peer = &self.peers[peer.0 as usize];
-                    let remote = peer.remote().map(|remote| remote.identifier);
                     PeerFacts {
                         external: peer.is_external(),
                         local_as: peer.config().local_as,
-                        router_id: remote.unwrap_or(BgpIdentifier(Ipv4Addr::UNSPECIFIED)),
+                        router_id: peer.identifier.unwrap_or(BgpIdentifier(Ipv4Addr::UNSPECIFIED)),
                         address: peer.config().remote,
                     }
                 })
@@ -144,7 +190,7 @@ impl Speaker {
         entry.kernel_failed = false;
     }
 
-    fn share(&mut self, hop: FibHop) -> Arc<FibHop> {
+    pub(super) fn share(&mut self, hop: FibHop) -> Arc<FibHop> {
         if let Some(known) = self.hops.get(&hop) {
             return Arc::clone(known);
         }
@@ -219,8 +265,8 @@ impl Speaker {
     /// For a BGP route, who it came from.
     pub(super) fn source_peer(&self, source: &PathSource) -> Option<SourcePeer> {
         let PathSource::Bgp(id, _) = source else { return None };
-        let remote = self.peers[id.0 as usize].remote().map(|remote| remote.identifier);
-        Some(SourcePeer::of(&self.config, *id, remote.unwrap_or(self.config.router_id)))
+        let identifier = self.peers[id.0 as usize].identifier;
+        Some(SourcePeer::of(&self.config, *id, identifier.unwrap_or(self.config.router_id)))
     }
 
     fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {

@@ -27,7 +27,7 @@ pub struct PeerProgress {
     pub end_of_rib_awaited: bool,
     /// Its End-of-RIB came.
     pub end_of_rib_received: bool,
-    /// Prefixes and markers (End-of-RIB) not encoded for it yet.
+    /// Prefixes and markers (End-of-RIB) not encoded for it yet; not 0 while the speaker recovers from a restart.
     pub pending: usize,
 }
 
@@ -45,9 +45,11 @@ impl Speaker {
             peer: peer.id,
             state: peer.state(),
             disabled: peer.is_disabled(),
-            end_of_rib_awaited: peer.remote().is_some_and(|remote| remote.graceful_restart),
+            end_of_rib_awaited: peer.awaits_end_of_rib(),
             end_of_rib_received: peer.end_of_rib_received,
-            pending: peer.adj_rib_out.queued() + usize::from(peer.adj_rib_out.end_of_rib_due),
+            pending: peer.adj_rib_out.queued()
+                + usize::from(peer.adj_rib_out.end_of_rib_due)
+                + usize::from(self.is_recovering()),
         })
     }
 
@@ -78,7 +80,7 @@ impl Speaker {
         views
     }
 
-    fn path_view(&self, now: Instant, entry: &Entry, path: &Path) -> PathView {
+    pub(super) fn path_view(&self, now: Instant, entry: &Entry, path: &Path) -> PathView {
         let best = path.lost.is_none();
         let mut view = PathView {
             prefix: entry.prefix,
@@ -154,8 +156,9 @@ fn session_view(now: Instant, peer: &Peer) -> SessionView {
             .and_then(|interval| left(Timer::Keepalive, interval)),
         last_error: peer.last_error.clone(),
         capabilities: session.map(|session| session.common_capabilities()).unwrap_or_default(),
-        end_of_rib_awaited: peer.remote().is_some_and(|remote| remote.graceful_restart),
+        end_of_rib_awaited: peer.awaits_end_of_rib(),
         end_of_rib_received: peer.end_of_rib_received,
+        stale_ms: peer.stale_until().map(|until| millis(until.saturating_duration_since(now))),
         pending: peer.adj_rib_out.queued() + usize::from(peer.adj_rib_out.end_of_rib_due),
         imported: peer.adj_rib_in.len(),
         exported: peer.adj_rib_out.len(),
@@ -164,7 +167,7 @@ fn session_view(now: Instant, peer: &Peer) -> SessionView {
     }
 }
 
-fn attributes_view(attributes: &Attributes, igp_metric: Option<u32>) -> BgpAttributesView {
+pub(super) fn attributes_view(attributes: &Attributes, igp_metric: Option<u32>) -> BgpAttributesView {
     let plain = attributes.communities.iter().map(|c| format!("{}:{}", c >> 16, c & 0xffff));
     let large = attributes.large_communities.iter().map(|(a, b, c)| format!("{a}:{b}:{c}"));
     BgpAttributesView {

@@ -76,6 +76,10 @@ impl Speaker {
         if std::mem::take(&mut markers.end_of_rib_due) {
             wire::encode_end_of_rib(family, out);
             peer.counts.updates_sent += 1;
+            if std::mem::take(&mut markers.refresh_waits) {
+                self.peer_refresh(target.id, RefreshKind::Request);
+                return true;
+            }
         }
         if std::mem::take(&mut markers.refresh_end_due) {
             wire::encode_route_refresh(family, RefreshKind::End, out);

@@ -181,12 +181,14 @@ fn a_restarted_session_comes_back_by_itself() {
 }
 
 #[test]
-fn a_node_that_dies_takes_its_routes_along_and_brings_them_back() {
+fn a_node_that_dies_is_remembered_for_its_restart_time_and_brings_its_routes_back() {
     let mut simulation = converged(&pair(), &calico_timers(), true);
     simulation.kill(1);
-    simulation.run_for(Duration::from_millis(20));
-    assert_eq!(simulation.fib(0), ["blackhole 10.244.1.0/26 proto bird"]);
+    simulation.run_for(Duration::from_secs(119));
+    assert_eq!(simulation.fib(0), ROUTES_OF_FIRST);
     assert_eq!(simulation.session(0, 0).last_error.as_deref(), Some("Socket: Connection closed"));
+    simulation.run_for(Duration::from_secs(2));
+    assert_eq!(simulation.fib(0), ["blackhole 10.244.1.0/26 proto bird"]);
     simulation.reboot(1);
     assert!(simulation.run_until(MINUTE, Simulation::is_converged));
     simulation.run_for(Duration::from_millis(20));

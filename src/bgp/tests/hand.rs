@@ -10,7 +10,7 @@ use super::{TestNode, calico_timers, kernel, node, origin, speaker_config};
 use crate::bgp::config::SpeakerConfig;
 use crate::bgp::event::{Action, ConnectionId, Event, FibChange, PeerId};
 use crate::bgp::speaker::Speaker;
-use crate::bgp::view::{SessionView, State};
+use crate::bgp::view::{PathView, SessionView, State};
 use crate::bgp::wire::{
     self, Attributes, Capability, Context, Decoder, Family, Interner, Message, Nlri, Notification, Open,
 };
@@ -26,7 +26,9 @@ pub(super) struct Hand {
     pub(super) dials: usize,
     /// Connections that the speaker closed.
     pub(super) closed: Vec<ConnectionId>,
-    /// What the speaker sent, in words, since the last look.
+    /// What the speaker sent.
+    pub(super) messages: Vec<Message>,
+    /// The same in words, since the last look.
     sent: Vec<(ConnectionId, String)>,
     /// Changes of the kernel since the last look.
     fib: Vec<String>,
@@ -51,6 +53,7 @@ impl Hand {
             dialled: None,
             dials: 0,
             closed: Vec::new(),
+            messages: Vec::new(),
             sent: Vec::new(),
             fib: Vec::new(),
         }
@@ -64,7 +67,7 @@ impl Hand {
     }
 
     pub(super) fn start(&mut self) {
-        self.event(Event::Start);
+        self.event(Event::Start { recovering: false });
         self.event(Event::Kernel(kernel(Ipv4Addr::new(172, 18, 0, 2), &[])));
     }
 
@@ -115,6 +118,7 @@ impl Hand {
         let context = Context { four_octet_as: true, ..Context::default() };
         while let Some(message) = decoder.next(&context, &mut interner).expect("we send what we can read") {
             self.sent.push((connection, words(&message)));
+            self.messages.push(message);
         }
     }
 
@@ -158,10 +162,20 @@ impl Hand {
 
     /// Brings the session with `peer` up on a connection from it.
     pub(super) fn establish(&mut self, peer: &TestNode) -> ConnectionId {
+        self.establish_with(peer, &open(peer))
+    }
+
+    /// The same with this OPEN.
+    pub(super) fn establish_with(&mut self, peer: &TestNode, open: &[u8]) -> ConnectionId {
         let connection = self.accept(&peer.address.to_string());
-        self.receive(connection, &open(peer));
+        self.receive(connection, open);
         self.receive(connection, &keepalive());
         connection
+    }
+
+    /// What a peer has been told.
+    pub(super) fn exported_to(&self, peer: u32) -> Vec<PathView> {
+        self.speaker.exported_to(self.now, PeerId(peer))
     }
 
     /// The paths of a prefix: protocol and reason of loss.
@@ -212,6 +226,33 @@ pub(super) fn open_with(asn: Asn, identifier: Ipv4Addr, hold_time: u16) -> Bytes
         ],
     };
     encoded(|out| wire::encode_open(&open, out))
+}
+
+/// An OPEN of `peer` with graceful restart: the R bit, the time, and the F bit of IPv4 unicast where that is listed.
+pub(super) fn open_restarting(peer: &TestNode, restarting: bool, time: u16, forwarding: Option<bool>) -> Bytes {
+    let families = forwarding.map(|forwarding| (Family::Ipv4Unicast, forwarding)).into_iter().collect();
+    open_of(peer, Capability::GracefulRestart { restarting, time, families })
+}
+
+/// An OPEN of `peer` with one more capability.
+pub(super) fn open_of(peer: &TestNode, more: Capability) -> Bytes {
+    let open = Open {
+        asn: peer.asn,
+        hold_time: 240,
+        identifier: BgpIdentifier(peer.address),
+        capabilities: vec![
+            Capability::Multiprotocol(Family::Ipv4Unicast),
+            Capability::RouteRefresh,
+            Capability::FourOctetAs(peer.asn),
+            Capability::EnhancedRouteRefresh,
+            more,
+        ],
+    };
+    encoded(|out| wire::encode_open(&open, out))
+}
+
+pub(super) fn end_of_rib() -> Bytes {
+    encoded(|out| wire::encode_end_of_rib(Family::Ipv4Unicast, out))
 }
 
 pub(super) fn keepalive() -> Bytes {

@@ -1,9 +1,10 @@
-//! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`), and many joined in memory
+//! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`), and many joined in memory
 //! (`simulation`, `convergence`, `chaos`).
 
 mod chaos;
 mod convergence;
 mod fsm;
+mod graceful_restart;
 mod hand;
 mod routes;
 mod simulation;

@@ -285,3 +285,22 @@ fn the_view_of_a_path_has_its_attributes() {
     assert_eq!((bgp.origin.as_str(), bgp.as_path.as_str(), bgp.med), ("IGP", "65001 65002", Some(7)));
     assert_eq!((bgp.communities, bgp.igp_metric, bgp.next_hop), (vec!["64512:100".to_owned()], Some(0), from));
 }
+
+#[test]
+fn what_a_peer_was_told_is_shown_with_the_attributes_that_it_was_told_with() {
+    let (mut hand, [inside, _]) = both();
+    hand.receive(inside, &announce(&internal("172.18.0.3"), &["10.244.2.0/26"]));
+    hand.sent();
+    let told = hand.exported_to(1);
+    let lines: Vec<String> = told
+        .iter()
+        .map(|path| {
+            let bgp = path.bgp.as_ref().unwrap();
+            format!("{} {} [{}] {} {:?}", path.prefix, path.protocol, bgp.as_path, bgp.next_hop, bgp.local_pref)
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        ["10.244.1.0/26 static1 [64512] 172.18.0.2 None", "10.244.2.0/26 Mesh_172_18_0_3 [64512] 172.18.0.2 None"]
+    );
+}

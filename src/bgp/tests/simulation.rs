@@ -53,6 +53,8 @@ pub(super) struct Simulation {
     silent: HashSet<End>,
     /// The longest that anything is on its way.
     delay: Duration,
+    /// Routes that left a node's kernel.
+    pub(super) removed: Vec<(usize, IpNet)>,
     /// How many events there were.
     pub(super) events: u64,
 }
@@ -73,6 +75,7 @@ impl Simulation {
             cut: HashSet::new(),
             silent: HashSet::new(),
             delay,
+            removed: Vec::new(),
             events: 0,
         };
         for (index, (config, kernel_routes)) in configs.into_iter().enumerate() {
@@ -87,13 +90,13 @@ impl Simulation {
             });
         }
         for index in 0..simulation.nodes.len() {
-            simulation.boot(index);
+            simulation.boot(index, false);
         }
         simulation
     }
 
-    fn boot(&mut self, index: usize) {
-        self.event(index, Event::Start);
+    fn boot(&mut self, index: usize, recovering: bool) {
+        self.event(index, Event::Start { recovering });
         self.report_kernel(index);
     }
 
@@ -218,6 +221,7 @@ impl Simulation {
                         match change {
                             FibChange::Replace(route) => drop(self.nodes[node].fib.insert(route.dst, route)),
                             FibChange::Remove(route) => {
+                                self.removed.push((node, route.dst));
                                 assert_eq!(
                                     self.nodes[node].fib.remove(&route.dst),
                                     Some(route),
@@ -321,11 +325,16 @@ impl Simulation {
         }
     }
 
-    /// The node's process dies without a word and another one starts; its kernel keeps its routes.
+    /// The node's process dies without a word and another one starts, with an empty kernel.
     pub(super) fn reboot(&mut self, node: usize) {
         self.kill(node);
         self.nodes[node].fib.clear();
-        self.boot(node);
+        self.boot(node, false);
+    }
+
+    /// After [`Simulation::kill`] another process starts and takes over what the kernel has kept.
+    pub(super) fn recover(&mut self, node: usize) {
+        self.boot(node, true);
     }
 
     /// The node's process dies without a word: its connections end.

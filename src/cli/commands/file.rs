@@ -120,7 +120,10 @@ enum Kind {
 fn kind(text: &str) -> Option<Kind> {
     let (table, _) = DeTable::parse_recoverable(text);
     let has = |keys: &[&str]| keys.iter().any(|key| table.get_ref().contains_key(*key));
-    match (has(&["step", "topology", "provider"]), has(&["node", "pod", "mode", "segment", "IPPool"])) {
+    match (
+        has(&["step", "topology", "provider"]),
+        has(&["node", "pod", "mode", "router", "segment", "IPPool", "BGPPeer"]),
+    ) {
         (true, false) => Some(Kind::Scenario),
         (false, true) => Some(Kind::Topology),
         _ => None,

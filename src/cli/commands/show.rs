@@ -2,12 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "I/O edge: the wall clock of birdc's `since`")]
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 
 use super::{print, print_json, table};
-use crate::bgp::view::{PathView, SessionView, SpeakerView};
+use crate::bgp::view::{PathView, SessionView, SpeakerView, State};
 use crate::cli::args::{Output, Shown};
 use crate::cli::exit_code::ExitCode;
 use crate::cli::failure::Failure;
@@ -44,7 +45,7 @@ pub(crate) async fn show(
         }
         Shown::Sessions => {
             let view = selected.client()?.speaker(&selected.speaker(place)?).await?;
-            sessions(&view.sessions, output)
+            sessions(&view, &crate::plan::causes(&selected.plan), output)
         }
         Shown::Bgp => {
             let mut paths = selected.client()?.paths(&selected.speaker(place)?).await?;
@@ -87,7 +88,8 @@ pub(crate) async fn birdc(lab: Option<&LabName>, node: &str, words: &[String]) -
     let command = bird::Command::parse(&words).map_err(Failure::invalid)?;
     let client = selected.client()?;
     let view = client.speaker(&node).await?;
-    let paths = match command {
+    let paths = match &command {
+        bird::Command::Route(bird::RouteQuery { export: Some(peer), .. }) => client.exported(&node, peer).await?,
         bird::Command::Route(_) => client.paths(&node).await?,
         bird::Command::Protocols { .. } => Vec::new(),
     };
@@ -139,11 +141,14 @@ fn links(links: &[crate::net::Link], output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sessions(sessions: &[SessionView], output: Output) -> Result<(), Failure> {
+/// A line per session; then, of those that are up, what was agreed on and said, and of the others why they are not.
+fn sessions(view: &SpeakerView, causes: &BTreeMap<(String, String), String>, output: Output) -> Result<(), Failure> {
+    let sessions: &[SessionView] = &view.sessions;
     if output == Output::Json {
         return print_json(&sessions);
     }
-    let mut table = table(["SESSION", "PEER", "AS", "STATE", "IMPORTED", "EXPORTED", "HOLD", "LAST ERROR"]);
+    let (now, mut notes) = (now(view), String::new());
+    let mut table = table(["SESSION", "PEER", "AS", "STATE", "SINCE", "IMPORTED", "EXPORTED", "HOLD", "KEEPALIVE"]);
     for session in sessions {
         let state = match session.disabled {
             true => "Idle (disabled)".into(),
@@ -154,14 +159,49 @@ fn sessions(sessions: &[SessionView], output: Output) -> Result<(), Failure> {
             session.remote.to_string(),
             session.remote_as.to_string(),
             state,
+            now.since(session.since_ms),
             session.imported.to_string(),
             session.exported.to_string(),
-            session.hold.map_or_else(|| "-".into(), |(total, left)| format!("{}/{} s", left / 1000, total / 1000)),
-            session.last_error.clone().unwrap_or_else(|| "-".into()),
+            timer(session.hold),
+            timer(session.keepalive),
         ]);
+        notes += &match session.state {
+            State::Established => agreed(session),
+            _ => {
+                let cause = causes.get(&(view.name.clone(), session.name.clone()));
+                let mut why: Vec<&str> = session.last_error.iter().map(String::as_str).collect();
+                why.extend(cause.map(String::as_str));
+                if session.disabled {
+                    why.insert(0, "disabled");
+                }
+                if why.is_empty() {
+                    why.push(if session.passive { "waits for the peer to dial" } else { "no error so far" });
+                }
+                format!("{}: {}\n", session.name, why.join("; "))
+            }
+        };
     }
-    print(&format!("{table}\n"));
+    print(&format!("{table}\n{notes}"));
     Ok(())
+}
+
+/// What is left of a timer, and what it is set to.
+fn timer(timer: Option<(u64, u64)>) -> String {
+    timer.map_or_else(|| "-".into(), |(total, left)| format!("{}/{} s", left / 1000, total / 1000))
+}
+
+/// The capabilities of a session that is up, and its messages.
+fn agreed(session: &SessionView) -> String {
+    let counts = &session.messages;
+    format!(
+        "{}: {}; {} UPDATEs and {} KEEPALIVEs received, {} and {} sent\n",
+        session.name,
+        session.capabilities.join(", "),
+        counts.updates_received,
+        counts.keepalives_received,
+        counts.updates_sent,
+        counts.keepalives_sent,
+    )
 }
 
 fn bgp(paths: &[PathView], output: Output) -> Result<(), Failure> {

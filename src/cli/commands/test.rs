@@ -15,6 +15,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::select::{existing, require_root};
 use crate::control::{Interrupt, LabState, StateDir, UpError, UpOptions, down, up};
+use crate::fabric::host;
 use crate::net::LabName;
 use crate::report::{Console, chain, exit_code, json, junit};
 use crate::runner::{self, LiveLab};
@@ -165,6 +166,9 @@ async fn run_one(
         }
         (Some(Provider::User), tunnel::Provider::Kernel) => {
             Some("it asks for tunl0 in user space, and this kernel's ipip is loaded: `modprobe -r ipip`")
+        }
+        _ if case.scenario.masquerade && !host::can_masquerade() => {
+            Some("it needs nftables NAT for natOutgoing, which this kernel does not have: `modprobe nft_masq`")
         }
         _ => None,
     };

@@ -139,6 +139,9 @@ fn session_details(session: &SessionView) -> String {
     line(&mut text, format_args!("  BGP state:          {}", bgp_state(session)));
     line(&mut text, format_args!("    Neighbor address: {}", session.remote));
     line(&mut text, format_args!("    Neighbor AS:      {}", session.remote_as));
+    if session.stale_ms.is_some() {
+        text.push_str("    Neighbor graceful restart active\n");
+    }
     if session.state == State::Established && !session.disabled {
         if let Some(id) = session.remote_id {
             line(&mut text, format_args!("    Neighbor ID:      {id}"));

@@ -49,9 +49,10 @@ fn route_line(prefix: &str, path: &PathView, now: Now) -> String {
         (true, true) => " !",
         (false, _) => "",
     };
+    // A route of another protocol has attributes of BGP only in what a peer was told of it.
     let info = match &path.bgp {
-        Some(attributes) => bgp_info(path, attributes),
-        None => format!(" ({})", path.preference),
+        Some(attributes) if path.source == RouteSource::Bgp => bgp_info(path, attributes),
+        _ => format!(" ({})", path.preference),
     };
     format!("{prefix:<18} {via} [{} {}{from}]{mark}{info}\n", path.protocol, now.since(path.since_ms))
 }

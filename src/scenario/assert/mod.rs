@@ -1,5 +1,6 @@
 //! (expected, observed) → [`Verdict`]: comparisons of structure, never of text, and never of anything that is not an argument.
 
+mod bgp_path;
 mod bgp_session;
 mod encapsulation;
 mod entries;
@@ -14,6 +15,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+pub use bgp_path::paths;
 pub use bgp_session::bgp;
 pub use encapsulation::packets;
 pub use entries::{fdb, neighbours};

@@ -14,7 +14,12 @@ pub fn ping(expected: &Ping, expect: Expect, observed: &PingResult) -> Verdict {
     };
     if expect == Expect::Fail {
         return match (replies.is_empty(), *sent > 0 || !obstacles.is_empty()) {
-            (true, true) => Verdict::Pass,
+            (true, true) => match &expected.error {
+                Some(error) if !obstacles.iter().any(|obstacle| obstacle.to_string().contains(error.as_str())) => {
+                    Verdict::fail(format!("{expected}: no answer but `{error}`"), found, vec![])
+                }
+                _ => Verdict::Pass,
+            },
             (true, false) => Verdict::fail(format!("{expected}: no answer"), "nothing was sent", vec![]),
             (false, _) => Verdict::fail(format!("{expected}: no answer"), found, vec![]),
         };
@@ -152,6 +157,17 @@ mod tests {
         assert_eq!(ping_verdict(text, 0, &[], &["Network is unreachable"]), Vec::<String>::new());
         assert_eq!(ping_verdict(text, 2, &[62], &[]), ["ping a -> b: no answer | 1 of 2 answered"]);
         assert_eq!(ping_verdict(text, 0, &[], &[]), ["ping a -> b: no answer | nothing was sent"]);
+    }
+
+    #[test]
+    fn a_ping_that_must_fail_may_have_to_bring_an_error() {
+        let text = "expect = 'fail'\nping = { from = 'a', to = 'b', error = 'Time to live exceeded' }";
+        let exceeded = "From 10.0.1.1: Time to live exceeded";
+        assert_eq!(ping_verdict(text, 1, &[], &["Network is unreachable", exceeded]), Vec::<String>::new());
+        assert_eq!(
+            ping_verdict(text, 1, &[], &[]),
+            ["ping a -> b: no answer but `Time to live exceeded` | 0 of 1 answered"]
+        );
     }
 
     fn curl_verdict(text: &str, observed: HttpResult) -> Vec<String> {

@@ -4,6 +4,8 @@
 //! A peer has at most one connection that we opened and, while collisions are settled, up to two that it opened. It knows its two
 //! Adj-RIBs but no other peer and no Loc-RIB: routes leave it as [`Output`]s.
 
+mod restart;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use super::session::{Direction, Failure, Identity, Outcome, Remote, Session};
 use super::timers::{Jitter, Timer, TimerTable};
 use super::view::{MessageCounts, State};
 use super::wire::{Family, Interner, Notification, RefreshKind, Update, iana};
+use crate::net::BgpIdentifier;
 
 /// After this long without an error the wait starts small again: BIRD's `error forget time`.
 const ERROR_FORGET_TIME: Duration = Duration::from_secs(300);
@@ -42,8 +45,15 @@ pub(super) struct Effects<'a> {
 pub(super) enum Output {
     /// The peer is Established.
     Up,
-    /// It no longer is.
+    /// It no longer is, and its routes go.
     Down,
+    /// It no longer is, and its routes stay for now (RFC 4724 §4.2).
+    Lost {
+        /// It had not said all since it was lost before: what it has not, goes.
+        again: bool,
+    },
+    /// What it has not announced since it was lost, goes.
+    EndStale,
     /// Routes came.
     Update(Update),
     /// A ROUTE-REFRESH came.
@@ -79,6 +89,8 @@ pub(super) struct Peer {
     pub(super) counts: MessageCounts,
     /// Its End-of-RIB came on the present session.
     pub(super) end_of_rib_received: bool,
+    /// Who it said that it is when its session last came up: its routes may outlive that.
+    pub(super) identifier: Option<BgpIdentifier>,
     /// Prefixes of it that are selected.
     pub(super) preferred: usize,
     /// The last error in BIRD's words (calico-behaviour 8.2).
@@ -88,6 +100,8 @@ pub(super) struct Peer {
     phase: Phase,
     sessions: Vec<Session>,
     timers: TimerTable,
+    /// The restart timer (RFC 4724 §4.2).
+    stale_until: Option<Instant>,
     /// The last wait after an error, and when that was.
     last_wait: Option<(Duration, Instant)>,
     state: State,
@@ -105,6 +119,7 @@ impl Peer {
             hold_time: speaker.timers.hold_time,
             keepalive_time: config.keepalive_time,
             restart_time: config.restart_time,
+            recovering: false,
         };
         Self {
             id,
@@ -114,12 +129,14 @@ impl Peer {
             adj_rib_out: AdjRibOut::default(),
             counts: MessageCounts::default(),
             end_of_rib_received: false,
+            identifier: None,
             preferred: 0,
             last_error: None,
             scheduled: None,
             phase: Phase::Stopped,
             sessions: Vec::new(),
             timers: TimerTable::default(),
+            stale_until: None,
             last_wait: None,
             state: State::Idle,
             since: None,
@@ -179,7 +196,7 @@ impl Peer {
             // A connection on which the peer has not said anything yet is one that it gave up.
             let given_up = |s: &Session| s.direction == Direction::Incoming && s.state == State::OpenSent;
             if let Some(index) = self.sessions.iter().position(given_up) {
-                self.close(index, Some(Notification::cease(iana::cease::CONNECTION_REJECTED)), effects);
+                self.close(index, End::Says(Notification::cease(iana::cease::CONNECTION_REJECTED)), effects);
             }
             self.sessions.push(Session::accept(now, connection, local, &self.identity));
         } else {
@@ -250,16 +267,18 @@ impl Peer {
         if self.timers.expire(Timer::ConnectRetry, now) {
             // Event 9. In Connect the attempt is given up for another one.
             if let Some(index) = self.sessions.iter().position(|session| session.state == State::Connect) {
-                self.close(index, None, effects);
+                self.close(index, End::Silent, effects);
             }
             self.dial_if_needed(now, effects);
         }
+        self.expire_stale(now, effects);
         self.settle(now, effects);
     }
 
     /// The first deadline of all.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.sessions.iter().filter_map(|session| session.timers.next()).chain(self.timers.next()).min()
+        let own = self.timers.next().into_iter().chain(self.stale_until);
+        self.sessions.iter().filter_map(|session| session.timers.next()).chain(own).min()
     }
 
     /// Whether `connection` is one of its own still.
@@ -386,15 +405,20 @@ impl Peer {
                 self.timers.stop(Timer::ConnectRetry);
                 self.last_error = None;
                 self.end_of_rib_received = false;
+                let identifier = self.remote().map(|remote| remote.identifier);
+                let before = std::mem::replace(&mut self.identifier, identifier);
+                self.resume(now, before == self.identifier, effects);
                 effects.outputs.push(Output::Up);
             }
             Outcome::Update(update) => {
-                if update.end_of_rib == Some(Family::Ipv4Unicast)
-                    && !std::mem::replace(&mut self.end_of_rib_received, true)
-                {
-                    effects.actions.push(Action::SessionChanged(self.id));
-                }
+                let end_of_rib = update.end_of_rib == Some(Family::Ipv4Unicast);
                 effects.outputs.push(Output::Update(update));
+                if end_of_rib {
+                    self.end_stale(effects);
+                    if !std::mem::replace(&mut self.end_of_rib_received, true) {
+                        effects.actions.push(Action::SessionChanged(self.id));
+                    }
+                }
             }
             Outcome::Refresh(kind) => effects.outputs.push(Output::Refresh(kind)),
             Outcome::Failed(failure) => self.fail(now, index, failure, effects),
@@ -415,18 +439,22 @@ impl Peer {
             // A second one in the same direction: whoever opened it has forgotten the first.
             _ if other.direction == direction => false,
             State::OpenConfirm => !by_dominant,
-            State::Established => true,
+            State::Established => !has_restarted(remote, other),
             State::Idle | State::Connect | State::Active | State::OpenSent => false,
         };
         let collision = Notification::cease(iana::cease::COLLISION_RESOLUTION);
         if self.sessions.iter().any(loses_to) {
-            self.close(index, Some(collision), effects);
+            self.close(index, End::Says(collision), effects);
             return;
         }
         // What is in OpenSent gets its turn when its OPEN comes, and meets an OpenConfirm then.
         let goes = |s: &Session| s.connection != connection && s.state != State::OpenSent;
         while let Some(other) = self.sessions.iter().position(goes) {
-            self.close(other, Some(collision.clone()), effects);
+            // Nobody is there any more to read a NOTIFICATION, and it would be the end of the routes, too (RFC 4724 §4.2).
+            let outlived =
+                self.sessions[other].state == State::Established && restart::keep_time(&self.sessions[other]).is_some();
+            let end = if outlived { End::Outlived(now) } else { End::Says(collision.clone()) };
+            self.close(other, end, effects);
         }
         self.timers.stop(Timer::ConnectRetry);
         if let Some(index) = self.index(connection) {
@@ -446,12 +474,12 @@ impl Peer {
         // Cease is no error: the peer is asked again as after a lost connection (as BIRD does).
         let is_error = notification.is_some_and(|notification| notification.code != iana::error::CEASE);
         match &failure {
-            Failure::Sent(notification) => self.close(index, Some(notification.clone()), effects),
+            Failure::Sent(notification) => self.close(index, End::Says(notification.clone()), effects),
             Failure::Received(_) => {
                 // Nothing answers a NOTIFICATION (RFC 4271 §6.4).
-                self.close(index, None, effects);
+                self.close(index, End::Silent, effects);
             }
-            Failure::Socket(_) => self.forget(index, effects),
+            Failure::Socket(_) => self.forget(index, Some(now), effects),
         }
         // A connection that failed beside a better one says nothing about the peer.
         if self.sessions.iter().any(|session| session.state >= State::OpenConfirm) {
@@ -482,35 +510,64 @@ impl Peer {
     /// Closes every connection with Cease and stops every timer.
     fn stop(&mut self, subcode: u8, effects: &mut Effects<'_>) {
         while let Some(index) = self.sessions.len().checked_sub(1) {
-            self.close(index, Some(Notification::cease(subcode)), effects);
+            self.close(index, End::Says(Notification::cease(subcode)), effects);
+        }
+        if self.stale_until.take().is_some() {
+            effects.outputs.push(Output::Down);
         }
         self.timers = TimerTable::default();
         self.last_error = None;
     }
 
-    /// Ends a session, with a NOTIFICATION or without, and has the driver close the connection.
-    fn close(&mut self, index: usize, notification: Option<Notification>, effects: &mut Effects<'_>) {
+    /// Ends a session, and has the driver close the connection.
+    fn close(&mut self, index: usize, end: End, effects: &mut Effects<'_>) {
         let session = &mut self.sessions[index];
         let connection = session.connection;
-        let last = notification
-            .map(|notification| session.last_words(&notification, &self.identity, &mut self.counts))
-            .unwrap_or_default();
-        self.forget(index, effects);
+        let (last, lost_at) = match end {
+            End::Says(words) => (session.last_words(&words, &self.identity, &mut self.counts), None),
+            End::Silent => (Bytes::new(), None),
+            End::Outlived(now) => (Bytes::new(), Some(now)),
+        };
+        self.forget(index, lost_at, effects);
         effects.actions.push(Action::Close { connection, last });
     }
 
-    /// Ends a session whose connection is gone.
-    fn forget(&mut self, index: usize, effects: &mut Effects<'_>) {
+    /// Ends a session whose connection is gone; without a word, if `lost_at` says when.
+    fn forget(&mut self, index: usize, lost_at: Option<Instant>, effects: &mut Effects<'_>) {
         let session = self.sessions.swap_remove(index);
         if session.state == State::Established {
             self.end_of_rib_received = false;
-            effects.outputs.push(Output::Down);
+            effects.outputs.push(match lost_at {
+                Some(now) => self.lose(now, &session),
+                None => {
+                    self.stale_until = None;
+                    Output::Down
+                }
+            });
         }
     }
 
     fn index(&self, connection: ConnectionId) -> Option<usize> {
         self.sessions.iter().position(|session| session.connection == connection)
     }
+}
+
+/// How a connection is closed.
+enum End {
+    /// With a NOTIFICATION.
+    Says(Notification),
+    /// Without.
+    Silent,
+    /// Without, at this time: the peer has a newer one, and has forgotten this one.
+    Outlived(Instant),
+}
+
+/// Whether a peer that sent an OPEN with the R bit has forgotten its Established session `other`: a connection that it opens after its
+/// restart takes the place of the one before (RFC 4724 §4.2). Without the bit, or with it on both, this may be two connections of one
+/// life that collide.
+fn has_restarted(remote: Remote, other: &Session) -> bool {
+    let restarting = |remote: Remote| remote.graceful_restart.is_some_and(|restart| restart.restarting);
+    restarting(remote) && !other.remote.is_some_and(restarting)
 }
 
 /// The answer to a connection that nobody wants: Cease / Connection Rejected (RFC 4486).

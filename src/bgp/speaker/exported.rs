@@ -1,0 +1,37 @@
+//! What a peer has been told, as values: BIRD's `show route export`.
+
+use std::time::Instant;
+
+use super::Speaker;
+use super::show::attributes_view;
+use crate::bgp::event::PeerId;
+use crate::bgp::policy::{self, ExportPeer, ExportRoute};
+use crate::bgp::rib::EntryId;
+use crate::bgp::view::PathView;
+
+impl Speaker {
+    /// Every route of the Adj-RIB-Out of peer `id`, by prefix, with the attributes that it was told with. Empty for a peer that is not
+    /// Established.
+    pub fn exported_to(&self, now: Instant, id: PeerId) -> Vec<PathView> {
+        let Some(peer) = self.peers.get(id.0 as usize) else { return Vec::new() };
+        let local = peer.session().and_then(|session| session.local).or(peer.config().local);
+        let Some(local) = local else { return Vec::new() };
+        let target = ExportPeer { id, config: peer.config(), local };
+        let told = self.rib.iter().filter(|(entry, _)| peer.adj_rib_out.has_sent(*entry));
+        let mut views: Vec<PathView> = told.filter_map(|(entry, _)| self.exported_view(now, entry, &target)).collect();
+        views.sort_unstable_by_key(|view| view.prefix);
+        views
+    }
+
+    fn exported_view(&self, now: Instant, id: EntryId, target: &ExportPeer<'_>) -> Option<PathView> {
+        let entry = self.rib.get(id)?;
+        let path = entry.best()?;
+        let from = self.source_peer(&path.source);
+        let route =
+            ExportRoute { prefix: entry.prefix, source: &path.source, from, dev: self.next_hops.device(&path.source) };
+        let changes = policy::export(&self.config.policy, &route, target)?;
+        let attributes = policy::exported_attributes(&self.config, &path.source, from, &changes, target);
+        let metric = self.next_hops.resolution(&path.source).and_then(|found| found.igp_metric);
+        Some(PathView { bgp: Some(attributes_view(&attributes, metric)), ..self.path_view(now, entry, path) })
+    }
+}
