@@ -61,3 +61,26 @@ pub fn sessions(config: &SpeakerConfig, answer: &str) -> Vec<SessionView> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::bgp::view::State;
+
+    #[test]
+    fn a_router_announces_its_networks_to_every_peer() {
+        insta::assert_snapshot!(configuration(&testing::router()));
+    }
+
+    #[test]
+    fn a_session_is_read_off_show_neighbor_summary() {
+        let answer = "Peer            AS        up/down state       |     #sent     #recvd\n\
+                      192.168.1.20    64513     down    idle                  0          0\n\
+                      192.168.1.2     64513     0:00:04 established           2          3\n";
+        assert_eq!(sessions(&testing::router(), answer)[0].state, State::Established);
+        let answer = "192.168.1.2     64513     down    connect               0          0\n";
+        assert_eq!(sessions(&testing::router(), answer)[0].state, State::Connect);
+        assert_eq!(sessions(&testing::router(), "")[0].state, State::Idle);
+    }
+}

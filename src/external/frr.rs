@@ -63,6 +63,8 @@ pub fn bgpd(config: &SpeakerConfig) -> String {
     for peer in &config.peers {
         let remote = peer.remote;
         line(format_args!("  neighbor {remote} activate\n  neighbor {remote} next-hop-self"));
+        // Large ones are left off otherwise.
+        line(format_args!("  neighbor {remote} send-community all"));
         if !transit {
             line(format_args!("  neighbor {remote} filter-list own out"));
         }
@@ -129,5 +131,55 @@ pub(super) fn administration(config: &SpeakerConfig, peer: &PeerConfig, order: O
         Order::Disable => shutdown(""),
         Order::Enable => shutdown("no "),
         Order::Restart => vec!["enable".into(), format!("clear bgp {remote}")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::bgp::view::State;
+    use crate::net::Password;
+
+    #[test]
+    fn a_router_exports_its_networks_and_what_it_learned_with_itself_as_next_hop() {
+        insta::assert_snapshot!(bgpd(&testing::router()));
+    }
+
+    #[test]
+    fn a_router_that_is_no_transit_exports_routes_with_an_empty_path_only() {
+        let mut config = testing::router();
+        config.policy.export = ExportPolicy::Router { networks: Vec::new(), transit: false };
+        let text = bgpd(&config);
+        assert!(text.starts_with("bgp as-path access-list own seq 5 permit ^$\n"), "{text}");
+        assert!(text.contains("  neighbor 192.168.1.2 filter-list own out\n"), "{text}");
+    }
+
+    #[test]
+    fn gtsm_takes_the_place_of_multihop() {
+        let mut config = testing::router();
+        (config.peers[0].ttl_security, config.peers[0].password) = (Some(1), Some(Password::Text("s3cret".into())));
+        let text = bgpd(&config);
+        assert!(text.contains(" neighbor 192.168.1.2 ttl-security hops 1\n") && !text.contains("multihop"), "{text}");
+        assert!(text.contains(" neighbor 192.168.1.2 password s3cret\n"), "{text}");
+    }
+
+    #[test]
+    fn a_session_is_read_off_show_bgp_neighbors() {
+        let answer = r#"{"192.168.1.2":{"bgpState":"Established","remoteRouterId":"192.168.1.2","bgpTimerUpMsec":3000,
+            "bgpTimerHoldTimeMsecs":240000,"bgpTimerKeepAliveIntervalMsecs":80000,"lastResetDueTo":"Waiting for peer OPEN",
+            "addressFamilyInfo":{"ipv4Unicast":{"acceptedPrefixCounter":3,"sentPrefixCounter":2}}}}"#;
+        let found = &sessions(&testing::router(), answer)[0];
+        assert_eq!((found.state, found.imported, found.exported, found.since_ms), (State::Established, 3, 2, 3000));
+        assert_eq!(found.remote_id, Some(BgpIdentifier("192.168.1.2".parse().unwrap())));
+        assert_eq!(found.last_error, None, "why it was down before is no error of now");
+        let answer = r#"{"192.168.1.2":{"bgpState":"Idle","remoteRouterId":"0.0.0.0","adminShutDown":true}}"#;
+        let found = &sessions(&testing::router(), answer)[0];
+        assert_eq!((found.state, found.disabled, found.remote_id), (State::Idle, true, None));
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_no_session() {
+        assert_eq!(sessions(&testing::router(), "% BGP instance not found")[0].state, State::Idle);
     }
 }

@@ -121,3 +121,44 @@ pub(super) fn administration(peer: &PeerConfig, order: Order) -> Vec<String> {
     };
     verbs.iter().map(|verb| format!("neighbor {} {verb}", peer.remote)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn a_router_is_a_document_of_toml_that_says_all_of_it() {
+        let mut config = testing::router();
+        config.peers[0].ttl_security = Some(1);
+        config.peers[0].password = Some(crate::net::Password::Text("s3cret".into()));
+        let document: toml::Table = configuration(&config).parse().unwrap();
+        let neighbor = &document["neighbors"][0];
+        assert_eq!(document["global"]["config"]["as"].as_integer(), Some(64512));
+        assert_eq!(neighbor["config"]["peer-as"].as_integer(), Some(4_200_000_001));
+        assert_eq!(neighbor["config"]["auth-password"].as_str(), Some("s3cret"));
+        assert_eq!(neighbor["ttl-security"]["config"]["ttl-min"].as_integer(), Some(255));
+        assert_eq!(neighbor["timers"]["config"]["hold-time"].as_integer(), Some(240));
+        assert!(neighbor.get("ebgp-multihop").is_none());
+    }
+
+    #[test]
+    fn a_router_that_is_no_transit_exports_local_routes_only() {
+        let mut config = testing::router();
+        assert!(!configuration(&config).contains("route-type"));
+        config.policy.export = ExportPolicy::Router { networks: Vec::new(), transit: false };
+        assert!(configuration(&config).contains("route-type = \"local\""));
+    }
+
+    #[test]
+    fn a_session_is_read_off_gobgp_neighbor() {
+        let answer = r#"[{"conf":{"neighbor_address":"192.168.1.9"},"state":{"session_state":1}},
+            {"conf":{"neighbor_address":"192.168.1.2"},"state":{"session_state":6,"router_id":"192.168.1.2"},
+             "afi_safis":[{"state":{"received":7,"accepted":6,"advertised":2}}]}]"#;
+        let found = &sessions(&testing::router(), answer)[0];
+        assert_eq!((found.state, found.imported, found.exported), (State::Established, 6, 2));
+        let answer = r#"[{"conf":{"neighbor_address":"192.168.1.2"},"state":{"session_state":1,"admin_state":1}}]"#;
+        let found = &sessions(&testing::router(), answer)[0];
+        assert_eq!((found.state, found.disabled), (State::Idle, true));
+    }
+}

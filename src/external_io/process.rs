@@ -287,6 +287,30 @@ impl External {
         question(&mut self.sessions().iter().map(|session| session.state))
     }
 
+    /// Has it carry out commands of its own command line, one after the other; the last one's answer. For GoBGP a command is the
+    /// words of one call of `gobgp`.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses one, and the others are not tried.
+    pub async fn command(&self, commands: &[impl AsRef<str>]) -> io::Result<String> {
+        let _turn = self.turn.lock().await;
+        if self.speaker == ExternalSpeaker::Frr {
+            return ask::vtysh(&self.folder, commands).await;
+        }
+        let mut answer = String::new();
+        for command in commands.iter().map(AsRef::as_ref) {
+            answer = match self.speaker {
+                ExternalSpeaker::Bird => ask::birdc(&self.folder, command).await?,
+                ExternalSpeaker::GoBgp => {
+                    let words: Vec<&str> = command.split(' ').collect();
+                    ask::gobgp(&self.programs[1], &self.folder, &words).await?
+                }
+                ExternalSpeaker::ExaBgp | ExternalSpeaker::Frr => ask::exabgp(&self.folder, command).await?,
+            };
+        }
+        Ok(answer)
+    }
+
     /// Disables, enables or restarts a session.
     ///
     /// # Errors
@@ -294,24 +318,7 @@ impl External {
     pub async fn administer(&self, peer: PeerId, order: Order) -> Result<(), String> {
         let peer = self.config.peers.get(peer.0 as usize).ok_or("there is no such peer")?;
         let commands = external::administration(self.speaker, &self.config, peer, order)?;
-        let turn = self.turn.lock().await;
-        let done = match self.speaker {
-            ExternalSpeaker::Bird => ask::birdc(&self.folder, &commands.join(" ")).await,
-            ExternalSpeaker::Frr => ask::vtysh(&self.folder, &commands).await,
-            ExternalSpeaker::GoBgp => {
-                let mut done = Ok(String::new());
-                for command in &commands {
-                    let words: Vec<&str> = command.split(' ').collect();
-                    done = ask::gobgp(&self.programs[1], &self.folder, &words).await;
-                    if done.is_err() {
-                        break;
-                    }
-                }
-                done
-            }
-            ExternalSpeaker::ExaBgp => ask::exabgp(&self.folder, &commands.join(" ")).await,
-        };
-        drop(turn);
+        let done = self.command(&commands).await;
         done.map_err(|error| format!("{} of `{}`: {error}", self.speaker, self.config.name))?;
         self.refresh().await;
         Ok(())
