@@ -44,6 +44,7 @@ pub(super) fn peer() -> PeerConfig {
         next_hop: NextHopMode::Own,
         allowed_local_as: 0,
         rr_client: false,
+        extended_messages: false,
         keepalive_time: None,
         ttl_security: None,
         password: None,

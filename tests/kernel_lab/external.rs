@@ -29,15 +29,13 @@ fn daemons(lab: &TestLab) -> Vec<String> {
 #[test]
 fn they_end_with_the_lab_however_it_ends() {
     let Some(_host) = host() else { return };
-    let ends: [(&str, fn(&TestLab)); 2] =
-        [("after down", |_| {}), ("after the daemon was killed", TestLab::kill_daemon)];
-    for (when, end) in ends {
+    for (when, killed) in [("after down", false), ("after the daemon was killed", true)] {
         let it = TestLab::of_repository("external-daemons");
         let before = Snapshot::take();
         let it = it.up();
         assert!(daemons(&it).len() >= 5, "{when}: {:?}", daemons(&it));
-        end(&it);
-        if when != "after down" {
+        if killed {
+            it.kill_daemon();
             eventually("they have heard of it", || daemons(&it).is_empty().then_some(()));
         }
         lab(&format!("down {}", it.name)).ok();
