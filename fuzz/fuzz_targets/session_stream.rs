@@ -393,7 +393,8 @@ fn config() -> SpeakerConfig {
         ttl_security: None,
         password: None,
         extended_messages: true,
-        expected_down: false,
+        add_path: true,
+expected_down: false,
         import_filters: Vec::new(),
         export_filters: Vec::new(),
     };

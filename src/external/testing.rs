@@ -45,6 +45,7 @@ pub(super) fn peer() -> PeerConfig {
         allowed_local_as: 0,
         rr_client: false,
         extended_messages: false,
+        add_path: false,
         keepalive_time: None,
         ttl_security: None,
         password: None,

@@ -101,6 +101,7 @@ fn node_peer(topology: &Topology, node: &Node, session: Peering) -> PeerConfig {
         ttl_security: session.ttl_security,
         password: session.password,
         extended_messages: false,
+        add_path: true,
         expected_down: session.expected_down,
     }
 }
@@ -133,6 +134,7 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
             ttl_security: peer.ttl_security,
             password: peer.password.clone(),
             extended_messages: true,
+            add_path: false,
             expected_down: false,
             import_filters: Vec::new(),
             export_filters: Vec::new(),

@@ -205,6 +205,9 @@ fn interoperate(lab: &str, place: usize) {
             "AF supported: ipv4",
             "AF preserved:",
             "4-octet AS numbers",
+            "ADD-PATH",
+            "RX: ipv4",
+            "TX: ipv4",
             "Enhanced refresh",
             "Long-lived graceful restart",
         ]
@@ -213,8 +216,8 @@ fn interoperate(lab: &str, place: usize) {
     assert_eq!(
         (view.capabilities.join(", "), view.hold.map(|hold| hold.0), view.keepalive.map(|keepalive| keepalive.0)),
         (
-            "IPv4 unicast, route refresh, graceful restart, 4-octet AS, enhanced route refresh, \
-             long-lived graceful restart"
+            "IPv4 unicast, route refresh, graceful restart, 4-octet AS, ADD-PATH receive, ADD-PATH send, \
+             enhanced route refresh, long-lived graceful restart"
                 .to_owned(),
             Some(240_000),
             Some(80_000)

@@ -121,6 +121,7 @@ impl Peer {
             restart_time: config.restart_time,
             recovering: false,
             extended_messages: config.extended_messages,
+            add_path: config.add_path,
         };
         Self {
             id,

@@ -5,13 +5,21 @@
 
 use std::collections::VecDeque;
 
-use super::{EntryId, IdSet};
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::{EntryId, IdSet, PathId, PathSource};
+use crate::bgp::policy::AttributeKey;
 
 /// One peer's Adj-RIB-Out (post-policy), and the markers that are due to it.
 #[derive(Debug, Default)]
 pub(in crate::bgp) struct AdjRibOut {
     /// Announced and not withdrawn.
     sent: IdSet,
+    /// Members of `sent` of which other paths were announced than the first one alone, with those paths. Most prefixes have one path.
+    several: Option<Box<Several>>,
+    /// The peer gets every path (RFC 7911), not only the selected one.
+    pub(in crate::bgp) all_paths: bool,
     /// Members of `queue`.
     queued: IdSet,
     queue: VecDeque<EntryId>,
@@ -26,6 +34,20 @@ pub(in crate::bgp) struct AdjRibOut {
     /// EoRR follows once the queue is empty.
     pub(in crate::bgp) refresh_end_due: bool,
 }
+
+/// What a path was told with. The source is kept so that the key stays its own.
+#[derive(Clone, Debug)]
+pub(in crate::bgp) struct Said {
+    /// On what the attributes depend.
+    pub(in crate::bgp) key: AttributeKey,
+    /// Whose they are.
+    pub(in crate::bgp) source: PathSource,
+}
+
+type SentPaths = Vec<(PathId, Option<Said>)>;
+type Several = HashMap<EntryId, SentPaths, FxBuildHasher>;
+
+const FIRST: PathId = PathId(0);
 
 impl AdjRibOut {
     /// Queues `id`; true if that makes the peer a new holder of the entry.
@@ -49,14 +71,75 @@ impl AdjRibOut {
         id
     }
 
-    /// Notes that `id` is announced now.
-    pub(in crate::bgp) fn announce(&mut self, id: EntryId) {
-        self.sent.insert(id);
+    /// Notes that `path` of `id` is announced now, with what it was said. Who does not get every path gets one that is called the first.
+    pub(in crate::bgp) fn announce(&mut self, id: EntryId, path: PathId, said: &Said) {
+        if self.several.is_none() && path == FIRST {
+            self.sent.insert(id);
+            return;
+        }
+        let mut paths = self.take_paths(id);
+        match paths.iter_mut().find(|(sent, _)| *sent == path) {
+            Some((_, before)) => *before = Some(said.clone()),
+            None => paths.push((path, Some(said.clone()))),
+        }
+        self.put_paths(id, paths);
     }
 
-    /// Notes that `id` is not announced now; true if it was, so that a withdrawal is due.
-    pub(in crate::bgp) fn withdraw(&mut self, id: EntryId) -> bool {
-        self.sent.remove(id)
+    /// Notes that `path` of `id` is not announced now; true if it was, so that a withdrawal is due.
+    pub(in crate::bgp) fn withdraw(&mut self, id: EntryId, path: PathId) -> bool {
+        if self.several.is_none() {
+            return path == FIRST && self.sent.remove(id);
+        }
+        let mut paths = self.take_paths(id);
+        let before = paths.len();
+        paths.retain(|(sent, _)| *sent != path);
+        let was_sent = paths.len() < before;
+        self.put_paths(id, paths);
+        was_sent
+    }
+
+    /// The paths of `id` that the peer has been told.
+    pub(in crate::bgp) fn sent_paths(&self, id: EntryId) -> Vec<PathId> {
+        match self.several.as_ref().and_then(|several| several.get(&id)) {
+            Some(paths) => paths.iter().map(|(path, _)| *path).collect(),
+            None if self.sent.contains(id) => vec![FIRST],
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether the peer has been told `path` of `id` as it would be told now: one path that changes must not have all of its prefix told
+    /// again.
+    pub(in crate::bgp) fn has_said(&self, id: EntryId, path: PathId, key: &AttributeKey) -> bool {
+        let mut paths = self.several.iter().filter_map(|several| several.get(&id)).flatten();
+        paths.any(|(sent, said)| *sent == path && said.as_ref().is_some_and(|said| said.key == *key))
+    }
+
+    /// The peer wants everything again, also what it has.
+    pub(in crate::bgp) fn forget_said(&mut self) {
+        let paths = self.several.iter_mut().flat_map(|several| several.values_mut()).flatten();
+        paths.for_each(|(_, said)| *said = None);
+    }
+
+    fn take_paths(&mut self, id: EntryId) -> SentPaths {
+        match self.several.as_mut().and_then(|several| several.remove(&id)) {
+            Some(paths) => paths,
+            None if self.sent.contains(id) => vec![(FIRST, None)],
+            None => Vec::new(),
+        }
+    }
+
+    fn put_paths(&mut self, id: EntryId, paths: SentPaths) {
+        match paths[..] {
+            [] => drop(self.sent.remove(id)),
+            [(FIRST, _)] => drop(self.sent.insert(id)),
+            _ => {
+                self.sent.insert(id);
+                self.several.get_or_insert_default().insert(id, paths);
+            }
+        }
+        if self.several.as_ref().is_some_and(|several| several.is_empty()) {
+            self.several = None;
+        }
     }
 
     /// Whether the peer has been told `id`.
@@ -64,9 +147,10 @@ impl AdjRibOut {
         self.sent.contains(id)
     }
 
-    /// How many prefixes the peer has been told.
+    /// How many paths the peer has been told.
     pub(in crate::bgp) fn len(&self) -> usize {
-        self.sent.len()
+        let several = self.several.iter().flat_map(|several| several.values());
+        self.sent.len() + several.map(|paths| paths.len() - 1).sum::<usize>()
     }
 
     /// How many entries are queued.

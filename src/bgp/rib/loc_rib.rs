@@ -18,7 +18,11 @@ use crate::net::{IfName, NextHop, Route, RouteKind, RouteProtocol};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::bgp) struct EntryId(pub(in crate::bgp) u32);
 
-/// Which protocol instance a path came from: each has at most one path per prefix.
+/// A prefix has no more paths than this: what comes beyond them is as if it had been withdrawn, or a peer with ADD-PATH could have us
+/// compare without end.
+const MOST_PATHS: usize = 1024;
+
+/// Which protocol instance a path came from: each has at most one path per prefix and path identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bgp) enum SourceKey {
     /// `direct1`.
@@ -87,6 +91,10 @@ impl PathSource {
 pub(in crate::bgp) struct Path {
     /// What it is.
     pub(in crate::bgp) source: PathSource,
+    /// The path identifier that it came with (RFC 7911 §3); 0 without ADD-PATH, and for what did not come by BGP.
+    pub(in crate::bgp) received_id: u32,
+    /// Which of its prefix's paths it is, the lowest number that was free: what it is told on with.
+    pub(in crate::bgp) id: PathId,
     /// Since when.
     pub(in crate::bgp) since: Instant,
     /// The clause of the decision process that it lost by.
@@ -94,6 +102,17 @@ pub(in crate::bgp) struct Path {
     /// From before its peer restarted or began to send everything again, and not announced since (RFC 4724 §4.2, RFC 7313 §4). As
     /// good as any other until it goes.
     pub(in crate::bgp) stale: bool,
+}
+
+/// A path's number among those of its prefix. It stays while the path's source and path identifier are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::bgp) struct PathId(pub(in crate::bgp) u16);
+
+impl Path {
+    /// Whether it is the one that `source` announces with `received_id`.
+    fn is_of(&self, source: SourceKey, received_id: u32) -> bool {
+        self.source.key() == source && self.received_id == received_id
+    }
 }
 
 /// How a route goes into the kernel: a route without its destination, shared by all that go the same way.
@@ -163,6 +182,10 @@ pub(in crate::bgp) struct Entry {
     pub(in crate::bgp) kernel_failed: bool,
     /// Peers whose Adj-RIB-Out refers to the entry.
     pub(in crate::bgp) holders: u32,
+    /// Some path, selected or not, is another one than the peers were last told to see.
+    pub(in crate::bgp) changed: bool,
+    /// The first group of peers that the paths got to when the peers were last told.
+    pub(in crate::bgp) reach: u8,
     dirty: bool,
 }
 
@@ -170,6 +193,14 @@ impl Entry {
     /// The selected path, as of the last decision.
     pub(in crate::bgp) fn best(&self) -> Option<&Path> {
         self.paths.first().filter(|path| path.lost.is_none())
+    }
+
+    fn free_path_id(&self) -> Option<PathId> {
+        let is_free = |id: &PathId| self.paths.iter().all(|path| path.id != *id);
+        if self.paths.len() >= MOST_PATHS {
+            return None;
+        }
+        (0..=self.paths.len() as u16).map(PathId).find(is_free)
     }
 }
 
@@ -183,20 +214,33 @@ pub(in crate::bgp) struct LocRib {
 }
 
 impl LocRib {
-    /// Puts in a path in place of the one of the same source. An equal path changes nothing.
-    pub(in crate::bgp) fn insert(&mut self, now: Instant, prefix: IpNet, source: PathSource) -> EntryId {
+    /// Puts in a path in place of the one of the same source and path identifier: the entry, and whether the path is one more. An
+    /// equal path changes nothing. `None` where there are too many paths already.
+    pub(in crate::bgp) fn insert(
+        &mut self,
+        now: Instant,
+        prefix: IpNet,
+        source: PathSource,
+        received_id: u32,
+    ) -> Option<(EntryId, bool)> {
         let id = self.id_or_new(prefix);
-        let Some(entry) = self.get_mut(id) else { return id };
-        match entry.paths.iter_mut().find(|path| path.source.key() == source.key()) {
+        let entry = self.get_mut(id)?;
+        let known = entry.paths.iter_mut().find(|path| path.is_of(source.key(), received_id));
+        let is_new = known.is_none();
+        match known {
             Some(path) if path.source.is(&source) => {
                 path.stale = false;
-                return id;
+                return Some((id, false));
             }
-            Some(path) => *path = Path { source, since: now, lost: None, stale: false },
-            None => entry.paths.push(Path { source, since: now, lost: None, stale: false }),
+            Some(path) => *path = Path { source, since: now, lost: None, stale: false, ..*path },
+            None => {
+                let number = entry.free_path_id()?;
+                entry.paths.push(Path { source, received_id, id: number, since: now, lost: None, stale: false });
+            }
         }
+        entry.changed = true;
         self.mark(id);
-        id
+        Some((id, is_new))
     }
 
     /// Notes that the kernel has a route of ours to `prefix`.
@@ -207,13 +251,23 @@ impl LocRib {
         }
     }
 
-    /// Takes out the path that `source` has in `id`.
-    pub(in crate::bgp) fn remove(&mut self, id: EntryId, source: SourceKey) {
-        let Some(entry) = self.get_mut(id) else { return };
-        if let Some(index) = entry.paths.iter().position(|path| path.source.key() == source) {
-            entry.paths.remove(index);
+    /// Takes out the paths that `source` has in `id` and that are to `go`; how many.
+    pub(in crate::bgp) fn remove(&mut self, id: EntryId, source: SourceKey, go: impl Fn(&Path) -> bool) -> usize {
+        let Some(entry) = self.get_mut(id) else { return 0 };
+        let before = entry.paths.len();
+        // In order: the selected path stays the first one.
+        entry.paths.retain(|path| path.source.key() != source || !go(path));
+        let gone = before - entry.paths.len();
+        if gone > 0 {
+            entry.changed = true;
             self.mark(id);
         }
+        gone
+    }
+
+    /// Whether `source` has a path in `id`.
+    pub(in crate::bgp) fn has(&self, id: EntryId, source: SourceKey) -> bool {
+        self.get(id).is_some_and(|entry| entry.paths.iter().any(|path| path.source.key() == source))
     }
 
     /// Marks the paths that `peer` has in `id` as stale.
@@ -222,12 +276,6 @@ impl LocRib {
         for path in paths.filter(|path| path.source.key() == SourceKey::Peer(peer)) {
             path.stale = true;
         }
-    }
-
-    /// Whether `peer` has a path in `id` that is stale.
-    pub(in crate::bgp) fn is_stale(&self, id: EntryId, peer: PeerId) -> bool {
-        let mut paths = self.get(id).into_iter().flat_map(|entry| &entry.paths);
-        paths.any(|path| path.stale && path.source.key() == SourceKey::Peer(peer))
     }
 
     /// Has the decision made again for `id`.
@@ -308,6 +356,8 @@ impl LocRib {
             acknowledged: false,
             kernel_failed: false,
             holders: 0,
+            changed: false,
+            reach: u8::MAX,
             dirty: false,
         };
         let id = match self.free.pop() {
@@ -338,16 +388,16 @@ mod tests {
     fn an_entry_keeps_its_number_while_a_peer_refers_to_it() {
         let now = Instant::now();
         let mut rib = LocRib::default();
-        let id = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        let (id, _) = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0).unwrap();
         rib.take_marked();
         rib.hold(id);
-        rib.remove(id, SourceKey::Static);
+        assert_eq!(rib.remove(id, SourceKey::Static, |_| true), 1);
         rib.take_marked();
         rib.free_if_unused(id);
         assert_eq!(rib.id(&prefix("10.0.0.0/8")), Some(id));
         rib.release(id);
         assert_eq!(rib.id(&prefix("10.0.0.0/8")), None);
-        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None)), id);
+        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None), 0), Some((id, true)));
     }
 
     #[test]
@@ -355,9 +405,9 @@ mod tests {
         let now = Instant::now();
         let mut rib = LocRib::default();
         let eth = |index| PathSource::Direct(IfName::eth(index));
-        let id = rib.insert(now, prefix("10.0.0.0/8"), eth(0));
-        rib.insert(now, prefix("10.0.0.0/8"), eth(1));
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        let (id, _) = rib.insert(now, prefix("10.0.0.0/8"), eth(0), 0).unwrap();
+        rib.insert(now, prefix("10.0.0.0/8"), eth(1), 0);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
         let keys: Vec<_> = rib.get(id).unwrap().paths.iter().map(|path| path.source.key()).collect();
         assert_eq!(keys, [SourceKey::Direct, SourceKey::Static]);
         assert_eq!(rib.take_marked(), [id]);
@@ -367,9 +417,46 @@ mod tests {
     fn the_same_path_again_asks_for_no_decision() {
         let now = Instant::now();
         let mut rib = LocRib::default();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
         rib.take_marked();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
         assert_eq!(rib.take_marked(), []);
+    }
+
+    #[test]
+    fn a_path_is_as_large_as_without_path_identifiers() {
+        assert!(size_of::<Path>() <= 48, "{} bytes", size_of::<Path>());
+    }
+
+    #[test]
+    fn paths_of_one_source_are_told_apart_by_their_identifiers_and_numbered_from_zero() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        let attributes = Arc::new(Attributes::local([10, 0, 0, 1].into()));
+        let mut insert = |received_id| {
+            let path = PathSource::Bgp(PeerId(0), Arc::clone(&attributes));
+            rib.insert(now, prefix("10.0.0.0/8"), path, received_id).unwrap()
+        };
+        let (id, _) = insert(70_000);
+        assert_eq!((insert(0), insert(70_000), insert(9)), ((id, true), (id, false), (id, true)));
+        let numbers = |rib: &LocRib| -> Vec<(u32, u16)> {
+            rib.get(id).unwrap().paths.iter().map(|path| (path.received_id, path.id.0)).collect()
+        };
+        assert_eq!(numbers(&rib), [(70_000, 0), (0, 1), (9, 2)]);
+        assert_eq!(rib.remove(id, SourceKey::Peer(PeerId(0)), |path| path.received_id == 0), 1);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
+        assert_eq!(numbers(&rib), [(70_000, 0), (9, 2), (0, 1)]);
+    }
+
+    #[test]
+    fn a_prefix_has_a_limited_number_of_paths() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        let attributes = Arc::new(Attributes::local([10, 0, 0, 1].into()));
+        let taken = (0..2000).filter(|received_id| {
+            let path = PathSource::Bgp(PeerId(0), Arc::clone(&attributes));
+            rib.insert(now, prefix("10.0.0.0/8"), path, *received_id).is_some()
+        });
+        assert_eq!(taken.count(), MOST_PATHS);
     }
 }

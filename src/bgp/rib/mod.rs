@@ -12,7 +12,7 @@ mod id_set;
 mod loc_rib;
 
 pub(super) use adj_rib_in::AdjRibIn;
-pub(super) use adj_rib_out::AdjRibOut;
+pub(super) use adj_rib_out::{AdjRibOut, Said};
 pub(super) use decision::{Candidate, Clause, PeerFacts, decide};
 pub(super) use id_set::IdSet;
-pub(super) use loc_rib::{Entry, EntryId, FibHop, LocRib, Path, PathSource, SourceKey};
+pub(super) use loc_rib::{Entry, EntryId, FibHop, LocRib, Path, PathId, PathSource, SourceKey};

@@ -30,6 +30,10 @@ impl Speaker {
                 .map(|(id, _)| id)
                 .collect();
             for id in learned {
+                // A path that is not selected may have become usable, or no longer be.
+                if let Some(entry) = self.rib.get_mut(id) {
+                    entry.changed = true;
+                }
                 self.rib.mark(id);
             }
         }
@@ -47,10 +51,10 @@ impl Speaker {
 
     fn learn(&mut self, now: Instant, prefix: IpNet, source: Option<PathSource>, key: SourceKey) {
         match source {
-            Some(source) => drop(self.rib.insert(now, prefix, source)),
+            Some(source) => drop(self.rib.insert(now, prefix, source, 0)),
             None => {
                 if let Some(id) = self.rib.id(&prefix) {
-                    self.rib.remove(id, key);
+                    self.rib.remove(id, key, |_| true);
                 }
             }
         }

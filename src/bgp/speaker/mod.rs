@@ -52,6 +52,8 @@ pub struct Speaker {
     hops: HashSet<Arc<FibHop>, FxBuildHasher>,
     /// Peers that are Established, by [`Reach`](super::policy::Reach).
     up: [Vec<PeerId>; 3],
+    /// How many of them get every path (RFC 7911).
+    all_paths: usize,
     /// Shutdown came: the kernel keeps what it has (BIRD's `persist`, calico-behaviour 3.2).
     ended: bool,
     /// Path selection is deferred after a restart of our own.
@@ -83,6 +85,7 @@ impl Speaker {
             next_hops: NextHops::default(),
             hops: HashSet::default(),
             up: Default::default(),
+            all_paths: 0,
             ended: false,
             recovery: None,
             started: None,
@@ -113,7 +116,7 @@ impl Speaker {
                     self.begin_recovery(now);
                 }
                 for (prefix, source) in local_routes(&self.config) {
-                    self.rib.insert(now, prefix, source);
+                    self.rib.insert(now, prefix, source, 0);
                 }
                 self.every_peer(now, &mut actions, |peer, effects| peer.start(now, effects));
             }

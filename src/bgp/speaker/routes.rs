@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
 use crate::bgp::policy::{self, Reach, SourcePeer};
-use crate::bgp::rib::{Candidate, EntryId, FibHop, PathSource, PeerFacts, SourceKey, decide};
-use crate::bgp::wire::{RefreshKind, Update};
+use crate::bgp::rib::{Candidate, EntryId, FibHop, Path, PathSource, PeerFacts, SourceKey, decide};
+use crate::bgp::wire::{Nlri, RefreshKind, Update};
 use crate::net::BgpIdentifier;
 
 /// More distinct ways into the kernel than this are looked through for unused ones.
@@ -20,7 +20,11 @@ const HOPS_SWEEP: usize = 1024;
 impl Speaker {
     /// The peer is Established: everything that it may have is queued, End-of-RIB behind it.
     pub(super) fn peer_up(&mut self, id: PeerId) {
-        self.up[Reach::of(self.peers[id.0 as usize].config()) as usize].push(id);
+        let peer = &mut self.peers[id.0 as usize];
+        let all_paths = peer.established().is_some_and(|session| session.context.add_path_send_v4);
+        peer.adj_rib_out.all_paths = all_paths;
+        self.all_paths += usize::from(all_paths);
+        self.up[Reach::of(peer.config()) as usize].push(id);
         if !self.is_recovering() {
             self.queue_table(id);
         }
@@ -36,7 +40,7 @@ impl Speaker {
     pub(super) fn peer_down(&mut self, id: PeerId) {
         self.forget_told(id);
         for entry in self.peers[id.0 as usize].adj_rib_in.clear() {
-            self.rib.remove(entry, SourceKey::Peer(id));
+            self.rib.remove(entry, SourceKey::Peer(id), |_| true);
         }
     }
 
@@ -55,7 +59,9 @@ impl Speaker {
         for up in &mut self.up {
             up.retain(|other| *other != id);
         }
-        for entry in self.peers[id.0 as usize].adj_rib_out.clear() {
+        let out = &mut self.peers[id.0 as usize].adj_rib_out;
+        self.all_paths -= usize::from(out.all_paths);
+        for entry in out.clear() {
             self.rib.release(entry);
         }
     }
@@ -67,18 +73,25 @@ impl Speaker {
 
     /// Takes out the peer's paths that are stale.
     pub(super) fn drop_stale(&mut self, id: PeerId) {
-        let entries = self.peers[id.0 as usize].adj_rib_in.iter();
-        let stale: Vec<EntryId> = entries.filter(|entry| self.rib.is_stale(*entry, id)).collect();
-        for entry in stale {
-            self.peers[id.0 as usize].adj_rib_in.remove(entry);
-            self.rib.remove(entry, SourceKey::Peer(id));
+        let entries: Vec<EntryId> = self.peers[id.0 as usize].adj_rib_in.iter().collect();
+        for entry in entries {
+            self.drop_paths(entry, id, |path| path.stale);
+        }
+    }
+
+    /// Takes out those of the peer's paths in `entry` that are to `go`.
+    fn drop_paths(&mut self, entry: EntryId, id: PeerId, go: impl Fn(&Path) -> bool) {
+        let gone = self.rib.remove(entry, SourceKey::Peer(id), go);
+        if gone > 0 {
+            let empty = !self.rib.has(entry, SourceKey::Peer(id));
+            self.peers[id.0 as usize].adj_rib_in.remove(entry, gone, empty);
         }
     }
 
     /// An UPDATE.
     pub(super) fn peer_update(&mut self, now: Instant, id: PeerId, update: Update) {
         for nlri in &update.withdrawn {
-            self.withdraw(id, &nlri.prefix);
+            self.withdraw(id, nlri);
         }
         let Some(attributes) = update.attributes else { return };
         let config = Arc::clone(&self.config);
@@ -91,14 +104,16 @@ impl Speaker {
             };
             let attributes = match imported {
                 None => {
-                    self.withdraw(id, &nlri.prefix);
+                    self.withdraw(id, nlri);
                     continue;
                 }
                 Some(None) => Arc::clone(&attributes),
                 Some(Some(changed)) => self.interner.intern(changed),
             };
-            let entry = self.rib.insert(now, nlri.prefix, PathSource::Bgp(id, attributes));
-            self.peers[id.0 as usize].adj_rib_in.insert(entry);
+            let path = PathSource::Bgp(id, attributes);
+            if let Some((entry, true)) = self.rib.insert(now, nlri.prefix, path, nlri.path_id.unwrap_or(0)) {
+                self.peers[id.0 as usize].adj_rib_in.insert(entry);
+            }
         }
     }
 
@@ -116,6 +131,7 @@ impl Speaker {
                 }
                 out.refresh_begin_due = enhanced;
                 out.refresh_end_due = enhanced;
+                out.forget_said();
                 self.queue_everything(id);
             }
             RefreshKind::Begin => {
@@ -152,6 +168,7 @@ impl Speaker {
                 Candidate::of(&path.source, &mut self.next_hops, |peer| {
                     let peer = &self.peers[peer.0 as usize];
                     PeerFacts {
+                        id: peer.id,
                         external: peer.is_external(),
                         local_as: peer.config().local_as,
                         router_id: peer.identifier.unwrap_or(BgpIdentifier(Ipv4Addr::UNSPECIFIED)),
@@ -202,16 +219,21 @@ impl Speaker {
         hop
     }
 
-    /// Queues the prefix for whoever is told, or has been told, something about it; nobody if the selected path is as it was.
+    /// Queues the prefix for whoever is told, or has been told, something about it; nobody if the selected path is as it was, but
+    /// for those who get every path.
     fn tell_peers(&mut self, id: EntryId, told: &mut BTreeSet<PeerId>) {
+        let Some(entry) = self.rib.get(id) else { return };
+        let reach = entry.paths.iter().map(|path| Reach::first(self.source_peer(&path.source)) as u8).min();
         let Some(entry) = self.rib.get_mut(id) else { return };
+        let reach_before = std::mem::replace(&mut entry.reach, reach.unwrap_or(u8::MAX));
+        let some_changed = std::mem::take(&mut entry.changed) && self.all_paths > 0;
         let new = entry.best().map(|path| path.source.clone());
         let unchanged = match (&new, &entry.selected) {
             (Some(new), Some(old)) => new.is(old),
             (None, None) => true,
             _ => false,
         };
-        if unchanged {
+        if unchanged && !some_changed {
             return;
         }
         let old = std::mem::replace(&mut entry.selected, new.clone());
@@ -221,12 +243,11 @@ impl Speaker {
                 *preferred = if add { *preferred + 1 } else { preferred.saturating_sub(1) };
             }
         }
-        let first = |source: &Option<PathSource>| match source {
-            Some(source) => Reach::first(self.source_peer(source)) as usize,
-            None => Reach::External as usize + 1,
-        };
-        let first = first(&old).min(first(&new)).min(self.up.len());
-        let concerned: Vec<PeerId> = self.up[first..].iter().flatten().copied().collect();
+        // What was selected before is one of the paths that there were before.
+        let first = usize::from(reach_before.min(reach.unwrap_or(u8::MAX))).min(self.up.len());
+        let concerned = self.up[first..].iter().flatten().copied();
+        let gets_told = |peer: &PeerId| !unchanged || self.peers[peer.0 as usize].adj_rib_out.all_paths;
+        let concerned: Vec<PeerId> = concerned.filter(gets_told).collect();
         for peer in concerned {
             if self.queue(id, peer) {
                 told.insert(peer);
@@ -249,10 +270,11 @@ impl Speaker {
     fn queue(&mut self, id: EntryId, peer: PeerId) -> bool {
         let Some(entry) = self.rib.get(id) else { return false };
         let target = &self.peers[peer.0 as usize];
-        let may_pass = entry
-            .selected
-            .as_ref()
-            .is_some_and(|source| policy::may_pass(self.source_peer(source), peer, target.config()));
+        let passes = |source: &PathSource| policy::may_pass(self.source_peer(source), peer, target.config());
+        let may_pass = match target.adj_rib_out.all_paths {
+            true => entry.paths.iter().any(|path| passes(&path.source)),
+            false => entry.selected.as_ref().is_some_and(passes),
+        };
         if !may_pass && !target.adj_rib_out.has_sent(id) {
             return false;
         }
@@ -269,11 +291,12 @@ impl Speaker {
         Some(SourcePeer::of(&self.config, *id, identifier.unwrap_or(self.config.router_id)))
     }
 
-    fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {
-        if let Some(entry) = self.rib.id(prefix)
-            && self.peers[id.0 as usize].adj_rib_in.remove(entry)
+    fn withdraw(&mut self, id: PeerId, nlri: &Nlri) {
+        if let Some(entry) = self.rib.id(&nlri.prefix)
+            && self.peers[id.0 as usize].adj_rib_in.contains(entry)
         {
-            self.rib.remove(entry, SourceKey::Peer(id));
+            let received_id = nlri.path_id.unwrap_or(0);
+            self.drop_paths(entry, id, |path| path.received_id == received_id);
         }
     }
 }

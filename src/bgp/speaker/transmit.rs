@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::Speaker;
-use crate::bgp::event::{ConnectionId, PeerId};
+use crate::bgp::event::ConnectionId;
 use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute};
-use crate::bgp::rib::EntryId;
+use crate::bgp::rib::{EntryId, PathId, PathSource, Said};
 use crate::bgp::view::State;
 use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
 
@@ -89,43 +90,34 @@ impl Speaker {
 
     /// Works out what each entry means for the peer now, and packs what shares its attributes.
     fn transmit_routes(&mut self, target: &ExportPeer<'_>, context: &Context, batch: &[EntryId], out: &mut BytesMut) {
-        let mut withdrawn: Vec<Nlri> = Vec::new();
-        let mut groups: Vec<Group> = Vec::new();
-        let mut group_of: HashMap<AttributeKey, usize, FxBuildHasher> = HashMap::default();
+        let mut plan = Plan::default();
         for &id in batch {
-            match self.exported(id, target) {
-                Some((key, nlri)) => {
-                    let index = *group_of.entry_ref(&key).or_insert(groups.len());
-                    if index == groups.len()
-                        && let Some(source) = self.rib.get(id).and_then(|entry| entry.selected.as_ref())
-                    {
-                        let (from, changes) = (self.source_peer(source), key.changes());
-                        let attributes = policy::exported_attributes(&self.config, source, from, changes, target);
-                        groups.push(Group { attributes, entries: Vec::new(), nlri: Vec::new() });
-                    }
-                    groups[index].entries.push(id);
-                    groups[index].nlri.push(nlri);
-                }
-                None => self.unsend(id, target.id, &mut withdrawn),
+            match context.add_path_send_v4 {
+                true => self.plan_all_paths(id, target, &mut plan),
+                false => self.plan_selected(id, target, &mut plan),
             }
         }
+        let Plan { mut withdrawn, groups, .. } = plan;
         let mut announcements = BytesMut::new();
         let mut messages = 0;
-        for Group { attributes, entries, nlri } in groups {
+        for Group { attributes, said, paths, nlri } in groups {
             let mut done = 0;
             while done < nlri.len() {
                 match wire::encode_announcement(&attributes, &nlri[done..], context, &mut announcements) {
                     Ok(taken) if taken > 0 => {
                         messages += 1;
-                        for &id in &entries[done..done + taken] {
-                            self.peers[target.id.0 as usize].adj_rib_out.announce(id);
+                        for &(id, path) in &paths[done..done + taken] {
+                            self.peers[target.id.0 as usize].adj_rib_out.announce(id, path, &said);
                         }
                         done += taken;
                     }
-                    // Attributes that fit into no message: such a route cannot be passed on, and what the peer has of it is out of date.
+                    // Attributes that fit into no message: such a route cannot be passed on, and what the peer has of it is out of date
+                    // (RFC 8654 §4 for long ones).
                     Ok(_) | Err(_) => {
-                        for &id in &entries[done..] {
-                            self.unsend(id, target.id, &mut withdrawn);
+                        for (&(id, path), nlri) in paths.iter().zip(&nlri).skip(done) {
+                            if self.peers[target.id.0 as usize].adj_rib_out.withdraw(id, path) {
+                                withdrawn.push(*nlri);
+                            }
                         }
                         done = nlri.len();
                     }
@@ -141,32 +133,92 @@ impl Speaker {
         }
         out.extend_from_slice(&announcements);
         self.peers[target.id.0 as usize].counts.updates_sent += messages;
-    }
-
-    /// The entry is not to be with the peer: withdraw it if it is, and let go of it.
-    fn unsend(&mut self, id: EntryId, peer: PeerId, withdrawn: &mut Vec<Nlri>) {
-        if self.peers[peer.0 as usize].adj_rib_out.withdraw(id)
-            && let Some(entry) = self.rib.get(id)
-        {
-            withdrawn.push(entry.prefix.into());
+        for &id in batch {
+            if !self.peers[target.id.0 as usize].adj_rib_out.has_sent(id) {
+                self.rib.release(id);
+            }
         }
-        self.rib.release(id);
     }
 
-    /// What the peer is to be told of an entry, if anything.
-    fn exported(&self, id: EntryId, target: &ExportPeer<'_>) -> Option<(AttributeKey, Nlri)> {
-        let entry = self.rib.get(id)?;
-        let source = entry.selected.as_ref()?;
-        let from = self.source_peer(source);
-        let route = ExportRoute { prefix: entry.prefix, source, from, dev: self.next_hops.device(source) };
+    /// The selected path, for a peer that gets no other.
+    fn plan_selected(&mut self, id: EntryId, target: &ExportPeer<'_>, plan: &mut Plan) {
+        const ONLY: PathId = PathId(0);
+        let Some(entry) = self.rib.get(id) else { return };
+        let nlri = Nlri::from(entry.prefix);
+        match entry.selected.as_ref().and_then(|source| Some((source, self.exported(entry.prefix, source, target)?))) {
+            Some((source, key)) => {
+                let said = Said { key, source: source.clone() };
+                plan.announce((id, ONLY), nlri, said, |said| self.exported_attributes(said, target));
+            }
+            None if self.peers[target.id.0 as usize].adj_rib_out.withdraw(id, ONLY) => plan.withdrawn.push(nlri),
+            None => {}
+        }
+    }
+
+    /// Every path that has a way to its next hop and that policy passes, the best first (RFC 7911, BIRD's `add paths tx`).
+    fn plan_all_paths(&mut self, id: EntryId, target: &ExportPeer<'_>, plan: &mut Plan) {
+        let Some(entry) = self.rib.get(id) else { return };
+        // 0 says to some that there is no identifier.
+        let nlri = |path: PathId| Nlri { prefix: entry.prefix, path_id: Some(u32::from(path.0) + 1) };
+        let mut gone = self.peers[target.id.0 as usize].adj_rib_out.sent_paths(id);
+        for path in entry.paths.iter().filter(|path| self.next_hops.is_usable(&path.source)) {
+            if let Some(key) = self.exported(entry.prefix, &path.source, target) {
+                gone.retain(|sent| *sent != path.id);
+                if !self.peers[target.id.0 as usize].adj_rib_out.has_said(id, path.id, &key) {
+                    let said = Said { key, source: path.source.clone() };
+                    plan.announce((id, path.id), nlri(path.id), said, |said| self.exported_attributes(said, target));
+                }
+            }
+        }
+        for path in gone {
+            self.peers[target.id.0 as usize].adj_rib_out.withdraw(id, path);
+            plan.withdrawn.push(nlri(path));
+        }
+    }
+
+    /// Whether the peer is to be told of a path, and what its attributes then depend on.
+    fn exported(&self, prefix: IpNet, source: &PathSource, target: &ExportPeer<'_>) -> Option<AttributeKey> {
+        let route = ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) };
         let changes = policy::export(&self.config.policy, &route, target)?;
-        Some((AttributeKey::of(source, changes), Nlri::from(entry.prefix)))
+        Some(AttributeKey::of(source, changes))
+    }
+
+    fn exported_attributes(&self, said: &Said, target: &ExportPeer<'_>) -> Attributes {
+        let from = self.source_peer(&said.source);
+        policy::exported_attributes(&self.config, &said.source, from, said.key.changes(), target)
+    }
+}
+
+/// What one round of UPDATEs says.
+#[derive(Default)]
+struct Plan {
+    withdrawn: Vec<Nlri>,
+    groups: Vec<Group>,
+    group_of: HashMap<AttributeKey, usize, FxBuildHasher>,
+}
+
+impl Plan {
+    fn announce(
+        &mut self,
+        path: (EntryId, PathId),
+        nlri: Nlri,
+        said: Said,
+        attributes: impl FnOnce(&Said) -> Attributes,
+    ) {
+        let index = *self.group_of.entry_ref(&said.key).or_insert(self.groups.len());
+        if index == self.groups.len() {
+            let attributes = attributes(&said);
+            self.groups.push(Group { attributes, said, paths: Vec::new(), nlri: Vec::new() });
+        }
+        self.groups[index].paths.push(path);
+        self.groups[index].nlri.push(nlri);
     }
 }
 
 /// Prefixes that go out with the same attributes.
 struct Group {
     attributes: Attributes,
-    entries: Vec<EntryId>,
+    said: Said,
+    paths: Vec<(EntryId, PathId)>,
     nlri: Vec<Nlri>,
 }

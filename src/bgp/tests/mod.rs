@@ -1,6 +1,8 @@
-//! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`, `extended_messages`), and many joined in memory
+//! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`, `extended_messages`,
+//! `add_path`), and many joined in memory
 //! (`simulation`, `convergence`, `chaos`).
 
+mod add_path;
 mod chaos;
 mod convergence;
 mod extended_messages;
@@ -85,6 +87,7 @@ pub(super) fn speaker_config(local: &TestNode, others: &[TestNode], timers: Time
             ttl_security: None,
             password: None,
             extended_messages: false,
+            add_path: false,
             expected_down: false,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
