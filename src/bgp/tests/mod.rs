@@ -1,9 +1,10 @@
 //! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`, `extended_messages`,
-//! `add_path`), and many joined in memory
+//! `add_path`, `conformance`), and many joined in memory
 //! (`simulation`, `convergence`, `chaos`).
 
 mod add_path;
 mod chaos;
+mod conformance;
 mod convergence;
 mod extended_messages;
 mod fsm;
