@@ -132,10 +132,12 @@ pub enum ExportPolicy {
     /// A Calico node's chain (calico-behaviour 7.5).
     #[default]
     Calico,
-    /// A plain router's: what it originates, and what it learned by BGP.
+    /// A plain router's: what it originates, and what it learned by BGP if it is for that.
     Router {
         /// What it originates, whichever protocol has it.
         networks: Vec<IpNet>,
+        /// Whether it tells what it learned.
+        transit: bool,
     },
 }
 

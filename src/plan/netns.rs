@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::build::{FABRIC, GATEWAY, Names};
 use super::felix::Felix;
-use super::speakers::NORMAL_PRIORITY;
+use super::speakers::{self, NORMAL_PRIORITY};
 use super::{LinkKindPlan, LinkPlan, Masquerade, NeighbourPlan, NetnsPlan, PodPlan, Role, Sysctl};
 use crate::calico::ipam::Assignment;
 use crate::calico::{encap, names};
@@ -73,6 +73,9 @@ impl Parts<'_> {
             let on_link = router.interfaces.iter().find(|interface| interface.address.contains(via));
             let dev = on_link.unwrap_or(&router.interfaces[0]).name.clone();
             netns.routes.push(Route::unicast(*dst).via(*via).dev(dev));
+        }
+        if router.as_number.is_some() && !speakers::drops_by_itself(router) {
+            netns.routes.extend(speakers::without_way(router).map(Route::blackhole));
         }
         netns
     }

@@ -271,6 +271,8 @@ impl Peer {
             // Event 9. In Connect the attempt is given up for another one.
             if let Some(index) = self.sessions.iter().position(|session| session.state == State::Connect) {
                 self.close(index, End::Silent, effects);
+                // Nobody answers: no such host, a wrong password (the kernel drops what is signed otherwise), or a TTL too low.
+                self.last_error = Some("Socket: Connection timed out".to_owned());
             }
             self.dial_if_needed(now, effects);
         }

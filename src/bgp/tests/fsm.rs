@@ -203,6 +203,7 @@ fn an_attempt_under_way_outlasts_the_wait_after_a_failed_one() {
     assert_eq!((hand.dials, hand.state()), (1, State::Connect));
     hand.pass(Duration::from_millis(251));
     assert_eq!((hand.dials, hand.state(), hand.closed.len()), (2, State::Connect, 1));
+    assert_eq!(hand.session(0).last_error.as_deref(), Some("Socket: Connection timed out"));
     hand.event(Event::ConnectFailed { connection: hand.dialled.unwrap(), error: "Connection refused".into() });
     hand.pass(Duration::from_millis(50));
     assert_eq!((hand.dials, hand.state()), (3, State::Connect));

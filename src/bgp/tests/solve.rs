@@ -49,7 +49,7 @@ impl Net {
     /// Makes `index` a plain router.
     fn router(&mut self, index: usize) {
         let config = &mut self.configs[index];
-        config.policy.export = ExportPolicy::Router { networks: config.statics.clone() };
+        config.policy.export = ExportPolicy::Router { networks: config.statics.clone(), transit: true };
         config.policy.pools.clear();
         config.peers.iter_mut().for_each(|peer| peer.next_hop = NextHopMode::Own);
     }
