@@ -158,8 +158,12 @@ fn peer(text: &mut String, config: &SpeakerConfig, peer: &PeerConfig) {
         NextHopMode::Keep => " next hop keep;",
     };
     let export = if peer.is_external() { "to_external" } else { "to_internal" };
+    let add_paths = if peer.add_path { " add paths on;" } else { "" };
     // As between routers several hops apart also on a common link: the next hop is looked up, whoever sent it.
-    line(text, format_args!("  ipv4 {{ import all; export filter {export}; gateway recursive;{next_hop} }};"));
+    line(
+        text,
+        format_args!("  ipv4 {{ import all; export filter {export}; gateway recursive;{next_hop}{add_paths} }};"),
+    );
     text.push_str("}\n");
 }
 

@@ -101,7 +101,8 @@ fn node_peer(topology: &Topology, node: &Node, session: Peering) -> PeerConfig {
         ttl_security: session.ttl_security,
         password: session.password,
         extended_messages: false,
-        add_path: true,
+        // What we have the other daemons configured with has it not.
+        add_path: matches!(node.speaker, None | Some(ExternalSpeaker::Bird)),
         expected_down: session.expected_down,
     }
 }
