@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::capture::Capture;
 use crate::cluster::{CONTROL_PLANE, Cluster, WORKER, WORKER2, until, until_none};
 
 /// A BIRD in a node's namespace; ended when dropped.
@@ -115,55 +116,6 @@ template bgp mesh {{
     text
 }
 
-/// tcpdump of the BGP on a node's eth0.
-struct Capture {
-    process: Child,
-    folder: TempDir,
-}
-
-impl Capture {
-    fn start(cluster: &Cluster, node: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut tcpdump = cluster.command(node, "tcpdump");
-        tcpdump
-            .args(["--immediate-mode", "-U", "-Z", "root", "-n", "-i", "eth0", "-w"])
-            .arg(folder.path().join("bgp.pcap"));
-        let mut process = tcpdump.args(["tcp", "port", "179"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("listening on")), "tcpdump does not listen");
-        // What it says at its end must go somewhere.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, folder }
-    }
-
-    fn stop(&mut self) {
-        kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT).unwrap();
-        self.process.wait().unwrap();
-    }
-
-    /// What tshark prints of the packets that `filter` takes.
-    fn tshark(&self, filter: &str, fields: &[&str]) -> Vec<String> {
-        let mut tshark = Command::new("tshark");
-        tshark.arg("-r").arg(self.folder.path().join("bgp.pcap")).args(["-n", "-Y", filter]);
-        if !fields.is_empty() {
-            tshark.args(["-T", "fields"]);
-        }
-        for field in fields {
-            tshark.args(["-e", field]);
-        }
-        let output = tshark.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// BIRD in the place of `place`, everyone up, and every table as planned.
 fn converge(cluster: &Cluster, bird: &Bird, place: usize) {
     until_none("sessions with BIRD", || [bird.sessions_missing(), cluster.sessions_missing(place)].concat());
@@ -175,7 +127,7 @@ fn interoperate(lab: &str, place: usize) {
     let mut cluster = Cluster::build(lab, |_| {});
     let others: Vec<usize> = [CONTROL_PLANE, WORKER, WORKER2].into_iter().filter(|&node| node != place).collect();
     let near = others[0];
-    let mut capture = Capture::start(&cluster, place);
+    let mut capture = Capture::start(cluster.command(place, "tcpdump"));
     for &node in &others {
         cluster.start(node);
     }
