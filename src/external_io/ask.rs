@@ -1,7 +1,5 @@
 //! Asking a daemon: BIRD's control socket, the socket of FRR's bgpd, `gobgp`, ExaBGP's pipes.
 
-#![expect(clippy::disallowed_methods, reason = "I/O edge: runs `gobgp`")]
-
 use std::io;
 use std::path::Path;
 use std::process::Stdio;

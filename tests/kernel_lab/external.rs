@@ -8,6 +8,9 @@ use std::path::Path;
 
 use crate::host::{LAB, Running, Snapshot, TestLab, command, eventually, host, lab};
 
+/// When, in words, and what ends the daemon before `down` does.
+type End = (&'static str, fn(&TestLab));
+
 /// Processes that run a program of a daemon, by the state directory in their arguments or environment.
 fn daemons(lab: &TestLab) -> Vec<String> {
     let marks = ["cmdline", "environ"];
@@ -29,8 +32,7 @@ fn daemons(lab: &TestLab) -> Vec<String> {
 #[test]
 fn they_end_with_the_lab_however_it_ends() {
     let Some(_host) = host() else { return };
-    let ends: [(&str, fn(&TestLab)); 2] =
-        [("after down", |_| {}), ("after the daemon was killed", TestLab::kill_daemon)];
+    let ends: [End; 2] = [("after down", |_| {}), ("after the daemon was killed", TestLab::kill_daemon)];
     for (when, end) in ends {
         let it = TestLab::of_repository("external-daemons");
         let before = Snapshot::take();
