@@ -1,6 +1,5 @@
 //! BIRD 2 with the settings of Calico's BIRD (calico-behaviour 7.1) in the place of one speaker.
 
-use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use lab::bgp::view::State;
 use lab::bgp_io::Order;
+use lab::external::bird;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -84,36 +84,10 @@ fn session_name(cluster: &Cluster, node: usize) -> String {
     format!("Mesh_{}", cluster.address(node).to_string().replace('.', "_"))
 }
 
+/// As a lab configures a node's BIRD, and besides that ADD-PATH, of which we must think nothing.
 fn configuration(cluster: &Cluster, node: usize) -> String {
     let config = &cluster.plan.speakers[node].config;
-    let (address, block, hold) = (cluster.address(node), cluster.block(node), config.timers.hold_time.as_secs());
-    let mut text = format!(
-        r#"router id {address};
-protocol device {{ scan time 2; }}
-protocol direct direct1 {{ ipv4; interface -"cali*", "*"; }}
-protocol static static1 {{ ipv4; route {block} blackhole; }}
-protocol kernel kernel1 {{
-  learn; persist; metric 0; scan time 2; graceful restart;
-  ipv4 {{ import all; export where source ~ [ RTS_STATIC, RTS_BGP ]; }};
-}}
-template bgp mesh {{
-  local {address} as {local_as};
-  source address {address};
-  multihop;
-  hold time {hold};
-  graceful restart on;
-  connect delay time 1; connect retry time 1; error wait time 1, 2;
-  ipv4 {{ import all; export where source = RTS_STATIC; next hop self; add paths on; }};
-}}
-"#,
-        local_as = config.local_as.0,
-    );
-    for peer in &config.peers {
-        let passive = if peer.passive { " passive on;" } else { "" };
-        let (name, remote, remote_as) = (&peer.name, peer.remote, peer.remote_as.0);
-        writeln!(text, "protocol bgp {name} from mesh {{ neighbor {remote} as {remote_as};{passive} }}").unwrap();
-    }
-    text
+    bird::configuration(config).replace("gateway recursive;", "gateway recursive; add paths on;")
 }
 
 /// BIRD in the place of `place`, everyone up, and every table as planned.
