@@ -221,6 +221,8 @@ impl<'a> Script<'a> {
                 Capability::FourOctetAs(Asn(asn)),
                 Capability::EnhancedRouteRefresh,
                 Capability::ExtendedMessage,
+                // We send it identifiers; those that it would send are in the bytes of nobody's making.
+                Capability::AddPath(vec![(Family::Ipv4Unicast, wire::AddPathMode { receive: true, send: false })]),
                 Capability::GracefulRestart {
                     restarting: hold_time == 9,
                     time: 120,
@@ -394,7 +396,7 @@ fn config() -> SpeakerConfig {
         password: None,
         extended_messages: true,
         add_path: true,
-expected_down: false,
+        expected_down: false,
         import_filters: Vec::new(),
         export_filters: Vec::new(),
     };
@@ -423,7 +425,7 @@ expected_down: false,
                 kernel: KernelRule::Direct,
             }],
             normal_priority: None,
-            export: ExportPolicy::Router { networks: Vec::new() },
+            export: ExportPolicy::Router { networks: Vec::new(), transit: true },
             advertisements: Vec::new(),
             merge_paths: false,
         },
