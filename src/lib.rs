@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`plan`]: what every namespace must contain | [`fabric`]: makes the kernel so, and reads it back |
 //! | [`bgp`]: codec, sessions, RIBs, the speaker | [`bgp_io`]: TCP sockets, timers, the kernel's FIB |
+//! | [`external`]: what other BGP daemons are told, and what they say | [`external_io`]: runs them and asks them |
 //! | [`packet`]: decodes captured frames, filters them, encapsulates | [`capture`]: packet sockets and pcapng files; [`tunnel`]: `tunl0` in user space |
 //! | [`scenario`]: steps, expectations, verdicts | [`runner`]: executes steps, waits, emits events |
 //! | [`report`]: values to text, JUnit, diagnostics | [`cli`]: terminal, files, exit codes |
@@ -14,6 +15,7 @@
 
 pub mod bgp;
 pub mod calico;
+pub mod external;
 pub mod net;
 pub mod packet;
 pub mod plan;
@@ -25,6 +27,7 @@ pub mod bgp_io;
 pub mod capture;
 pub mod cli;
 pub mod control;
+pub mod external_io;
 pub mod fabric;
 pub mod probe;
 pub mod runner;

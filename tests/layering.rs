@@ -9,21 +9,37 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("bgp", &["net"]),
+    ("external", &["net", "bgp"]),
     ("packet", &["net"]),
     ("topology", &["net"]),
     ("calico", &["net", "topology"]),
-    ("plan", &["net", "topology", "calico", "bgp"]),
+    ("plan", &["net", "topology", "calico", "bgp", "external"]),
     ("scenario", &["net", "topology", "packet", "bgp", "plan"]),
     ("report", &["net", "topology", "calico", "plan", "bgp", "packet", "scenario"]),
     // The I/O edge.
     ("fabric", &["net", "plan", "bgp"]),
     ("bgp_io", &["net", "bgp", "fabric"]),
+    ("external_io", &["net", "bgp", "external", "fabric"]),
     ("capture", &["net", "packet", "fabric"]),
     ("probe", &["net", "packet", "fabric"]),
     ("tunnel", &["net", "packet", "fabric"]),
     (
         "control",
-        &["net", "topology", "calico", "plan", "bgp", "report", "scenario", "fabric", "bgp_io", "probe", "tunnel"],
+        &[
+            "net",
+            "topology",
+            "calico",
+            "plan",
+            "bgp",
+            "external",
+            "report",
+            "scenario",
+            "fabric",
+            "bgp_io",
+            "external_io",
+            "probe",
+            "tunnel",
+        ],
     ),
     (
         "runner",
@@ -32,14 +48,29 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "net", "topology", "calico", "plan", "bgp", "packet", "scenario", "report", "fabric", "bgp_io", "capture",
-            "probe", "tunnel", "control", "runner",
+            "net",
+            "topology",
+            "calico",
+            "plan",
+            "bgp",
+            "external",
+            "packet",
+            "scenario",
+            "report",
+            "fabric",
+            "bgp_io",
+            "external_io",
+            "capture",
+            "probe",
+            "tunnel",
+            "control",
+            "runner",
         ],
     ),
 ];
 
 /// Modules below the edge.
-const PURE: &[&str] = &["net", "bgp", "packet", "topology", "calico", "plan", "scenario", "report"];
+const PURE: &[&str] = &["net", "bgp", "external", "packet", "topology", "calico", "plan", "scenario", "report"];
 
 /// What only the edge may touch.
 const EDGE_ONLY: &[&str] = &[

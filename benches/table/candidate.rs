@@ -209,6 +209,8 @@ fn speaker_config(receivers: usize) -> SpeakerConfig {
         rr_client: false,
         keepalive_time: None,
         ttl_security: None,
+        extended_messages: false,
+        add_path: false,
         password: None,
         expected_down: false,
         import_filters: Vec::new(),
@@ -238,7 +240,7 @@ fn speaker_config(receivers: usize) -> SpeakerConfig {
                 disable_bgp_export: false,
                 kernel: KernelRule::Refuse,
             }],
-            export: ExportPolicy::Router { networks: Vec::new() },
+            export: ExportPolicy::Router { networks: Vec::new(), transit: true },
             ..PolicyConfig::default()
         },
     }

@@ -86,6 +86,12 @@ pub struct PeerConfig {
     pub ttl_security: Option<u8>,
     /// The key of TCP MD5 signatures (RFC 2385).
     pub password: Option<Password>,
+    /// Announces extended messages (RFC 8654): where the peer does, too, a message may have 65,535 bytes. Calico's BIRD does not
+    /// (calico-behaviour 7.1).
+    pub extended_messages: bool,
+    /// Announces ADD-PATH for IPv4 unicast, both ways (RFC 7911): where the peer does, too, it gets every path and not only the
+    /// selected one. Calico's BIRD does (calico-behaviour 7.1).
+    pub add_path: bool,
     /// It is not to come up: that is what the lab shows.
     pub expected_down: bool,
     /// What decides about received routes; accepted where nothing does.
@@ -126,10 +132,12 @@ pub enum ExportPolicy {
     /// A Calico node's chain (calico-behaviour 7.5).
     #[default]
     Calico,
-    /// A plain router's: what it originates, and what it learned by BGP.
+    /// A plain router's: what it originates, and what it learned by BGP if it is for that.
     Router {
         /// What it originates, whichever protocol has it.
         networks: Vec<IpNet>,
+        /// Whether it tells what it learned.
+        transit: bool,
     },
 }
 

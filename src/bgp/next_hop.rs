@@ -83,6 +83,11 @@ impl NextHops {
         }
     }
 
+    /// Whether a route has a way: to its next hop as found before, or without one.
+    pub(super) fn is_usable(&self, source: &PathSource) -> bool {
+        !source.has_next_hop() || self.resolution(source).is_some()
+    }
+
     /// The interface that a route leads out of.
     pub(super) fn device<'a>(&'a self, source: &'a PathSource) -> Option<&'a IfName> {
         match source {

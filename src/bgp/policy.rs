@@ -210,8 +210,9 @@ fn communities_allow(source: &PathSource, external: bool) -> bool {
 
 /// Calico's export chain, steps 3 to 11 (calico-behaviour 7.5); or a plain router's.
 fn chain_accepts(policy: &PolicyConfig, route: &ExportRoute<'_>, external: bool) -> bool {
-    if let ExportPolicy::Router { networks } = &policy.export {
-        return matches!(route.source, PathSource::Bgp(..)) || networks.contains(&route.prefix);
+    if let ExportPolicy::Router { networks, transit } = &policy.export {
+        let learned = matches!(route.source, PathSource::Bgp(..));
+        return (learned && *transit) || networks.contains(&route.prefix);
     }
     let IpNet::V4(prefix) = route.prefix else { return false };
     let inside = |net: &Ipv4Net| net.contains(&prefix);
@@ -618,13 +619,19 @@ mod tests {
     #[test]
     fn a_router_exports_what_it_originates_and_what_it_learned() {
         let networks = vec!["10.1.0.0/24".parse().unwrap(), "0.0.0.0/0".parse().unwrap()];
-        let router = PolicyConfig { export: ExportPolicy::Router { networks }, ..PolicyConfig::default() };
+        let router =
+            PolicyConfig { export: ExportPolicy::Router { networks, transit: true }, ..PolicyConfig::default() };
         assert!(exported(&router, "10.1.0.0/24", &PathSource::Static(None), EXTERNAL));
         assert!(exported(&router, "0.0.0.0/0", &kernel("default via 172.18.0.1 dev eth0"), EXTERNAL));
         assert!(exported(&router, "10.244.9.0/26", &bgp(EXTERNAL + 1, |_| {}), EXTERNAL));
         assert!(!exported(&router, "10.244.9.0/26", &bgp(INTERNAL, |_| {}), INTERNAL), "not back");
         assert!(!exported(&router, "172.18.0.0/16", &PathSource::Direct(IfName::eth(0)), EXTERNAL));
         assert!(!exported(&router, "10.9.0.0/16", &kernel("10.9.0.0/16 via 172.18.0.9 dev eth0"), EXTERNAL));
+        let networks = vec!["10.1.0.0/24".parse().unwrap()];
+        let stub =
+            PolicyConfig { export: ExportPolicy::Router { networks, transit: false }, ..PolicyConfig::default() };
+        assert!(exported(&stub, "10.1.0.0/24", &PathSource::Static(None), EXTERNAL));
+        assert!(!exported(&stub, "10.244.9.0/26", &bgp(EXTERNAL + 1, |_| {}), EXTERNAL));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::event::ConnectionId;
 use super::timers::{Jitter, Timer, TimerTable};
 use super::view::{MessageCounts, State};
 use super::wire::{
-    self, Capability, Context, Decoder, Family, Interner, Message, Notification, Open, RefreshKind, Update, iana,
+    self, AddPathMode, Capability, Context, Decoder, Family, Interner, Message, Notification, Open, RefreshKind,
+    Update, iana,
 };
 use crate::net::{Asn, BgpIdentifier};
 
@@ -46,29 +47,38 @@ pub(super) struct Identity {
     pub(super) restart_time: Duration,
     /// We recover from a restart of our own: the R and F bits (RFC 4724 §3).
     pub(super) recovering: bool,
+    /// We announce extended messages.
+    pub(super) extended_messages: bool,
+    /// We announce ADD-PATH, both ways.
+    pub(super) add_path: bool,
 }
 
 impl Identity {
-    /// The OPEN that we send: the capabilities of Calico's BIRD in its order (calico-behaviour 7.1), ADD-PATH excepted.
+    /// The OPEN that we send: the capabilities of Calico's BIRD in its order (calico-behaviour 7.1), as far as they
+    /// are wanted; extended messages in the place that BIRD 2 gives them.
     pub(super) fn open(&self) -> Open {
+        let mut capabilities = vec![Capability::Multiprotocol(Family::Ipv4Unicast), Capability::RouteRefresh];
+        if self.extended_messages {
+            capabilities.push(Capability::ExtendedMessage);
+        }
+        capabilities.push(Capability::GracefulRestart {
+            restarting: self.recovering,
+            // The field has twelve bits (RFC 4724 §3).
+            time: u16::try_from(self.restart_time.as_secs()).map_or(4095, |seconds| seconds.min(4095)),
+            // Only then is there forwarding state that was preserved; BIRD sets both bits together, too.
+            families: vec![(Family::Ipv4Unicast, self.recovering)],
+        });
+        capabilities.push(Capability::FourOctetAs(self.local_as));
+        if self.add_path {
+            let both = AddPathMode { receive: true, send: true };
+            capabilities.push(Capability::AddPath(vec![(Family::Ipv4Unicast, both)]));
+        }
+        capabilities.extend([Capability::EnhancedRouteRefresh, Capability::LongLivedGracefulRestart(Bytes::new())]);
         Open {
             asn: self.local_as,
             hold_time: u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX),
             identifier: self.local_id,
-            capabilities: vec![
-                Capability::Multiprotocol(Family::Ipv4Unicast),
-                Capability::RouteRefresh,
-                Capability::GracefulRestart {
-                    restarting: self.recovering,
-                    // The field has twelve bits (RFC 4724 §3).
-                    time: u16::try_from(self.restart_time.as_secs()).map_or(4095, |seconds| seconds.min(4095)),
-                    // Only then is there forwarding state that was preserved; BIRD sets both bits together, too.
-                    families: vec![(Family::Ipv4Unicast, self.recovering)],
-                },
-                Capability::FourOctetAs(self.local_as),
-                Capability::EnhancedRouteRefresh,
-                Capability::LongLivedGracefulRestart(Bytes::new()),
-            ],
+            capabilities,
         }
     }
 
@@ -293,6 +303,18 @@ impl Session {
         }
         let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);
         self.context.four_octet_as = has(|c| matches!(c, Capability::FourOctetAs(_)));
+        // Only where both did may either send them (RFC 8654 §4).
+        self.context.extended_messages =
+            identity.extended_messages && has(|c| matches!(c, Capability::ExtendedMessage));
+        // Each direction where one end can send and the other receive (RFC 7911 §4).
+        let modes = open.capabilities.iter().filter_map(|capability| match capability {
+            Capability::AddPath(families) if identity.add_path => Some(families),
+            _ => None,
+        });
+        for (_, mode) in modes.flatten().filter(|(family, _)| *family == Family::Ipv4Unicast) {
+            self.context.add_path_receive_v4 = mode.send;
+            self.context.add_path_send_v4 = mode.receive;
+        }
         self.remote = Some(Remote {
             identifier: open.identifier,
             hold_time: Duration::from_secs(open.hold_time.into()).min(identity.hold_time),
@@ -399,8 +421,11 @@ impl Session {
         [
             (remote.multiprotocol_ipv4, "IPv4 unicast"),
             (remote.route_refresh, "route refresh"),
+            (self.context.extended_messages, "extended messages"),
             (remote.graceful_restart.is_some(), "graceful restart"),
             (self.context.four_octet_as, "4-octet AS"),
+            (self.context.add_path_receive_v4, "ADD-PATH receive"),
+            (self.context.add_path_send_v4, "ADD-PATH send"),
             (remote.enhanced_route_refresh, "enhanced route refresh"),
             (remote.long_lived_graceful_restart, "long-lived graceful restart"),
         ]
@@ -416,7 +441,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_open_is_that_of_calicos_bird_without_add_path() {
+    fn the_open_is_that_of_calicos_bird() {
         let identity = Identity {
             local_as: Asn(64512),
             local_id: BgpIdentifier("172.18.0.2".parse().unwrap()),
@@ -425,6 +450,8 @@ mod tests {
             restart_time: Duration::from_secs(120),
             keepalive_time: None,
             recovering: false,
+            extended_messages: false,
+            add_path: true,
         };
         let expected = Open {
             asn: Asn(64512),
@@ -439,13 +466,18 @@ mod tests {
                     families: vec![(Family::Ipv4Unicast, false)],
                 },
                 Capability::FourOctetAs(Asn(64512)),
+                Capability::AddPath(vec![(Family::Ipv4Unicast, AddPathMode { receive: true, send: true })]),
                 Capability::EnhancedRouteRefresh,
                 Capability::LongLivedGracefulRestart(Bytes::new()),
             ],
         };
         assert_eq!(identity.open(), expected);
+        let without = Identity { add_path: false, ..identity };
+        assert!(!without.open().capabilities.iter().any(|capability| matches!(capability, Capability::AddPath(_))));
         let long = Identity { restart_time: Duration::from_secs(100_000), ..identity };
         assert!(matches!(long.open().capabilities[2], Capability::GracefulRestart { time: 4095, .. }));
+        let extended = Identity { extended_messages: true, ..identity };
+        assert_eq!(extended.open().capabilities[2], Capability::ExtendedMessage);
         let recovering = Identity { recovering: true, ..identity };
         let bits =
             Capability::GracefulRestart { restarting: true, time: 120, families: vec![(Family::Ipv4Unicast, true)] };

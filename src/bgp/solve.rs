@@ -4,7 +4,7 @@
 //! what its site has by itself; whenever the selected path of a prefix changes, its neighbours are told in their form, until
 //! nothing changes any more. Work is proportional to what is told, so that a full mesh costs what its routes cost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -88,7 +88,10 @@ pub fn solve<'a>(sites: &[Site<'a>], sessions: &[Session], held: &[Held]) -> Res
             let Some(config) = sites[site].config.peers.get(peer.0 as usize) else { continue };
             let target = ExportPeer { id: peer, config, local: session.addresses[near] };
             let to = session.ends[far];
-            tables[site].flows[Reach::of(config) as usize].push(Flow { target, to });
+            let far_config = sites[to.site].config.peers.get(to.peer.0 as usize);
+            let all_paths = config.add_path && far_config.is_some_and(|far| far.add_path);
+            tables[site].all_paths |= all_paths;
+            tables[site].flows[Reach::of(config) as usize].push(Flow { target, to, all_paths });
             tables[site].identifiers.insert(peer, sites[to.site].config.router_id);
         }
     }
@@ -100,9 +103,13 @@ pub fn solve<'a>(sites: &[Site<'a>], sessions: &[Session], held: &[Held]) -> Res
     }
     for Held { end, from, routes } in held {
         tables[end.site].identifiers.insert(end.peer, *from);
+        let mut by_prefix: BTreeMap<IpNet, Vec<Arc<Attributes>>> = BTreeMap::new();
         for (prefix, attributes) in routes {
-            if tables[end.site].receive(end.peer, *prefix, Some(attributes)) {
-                work.add(end.site, *prefix);
+            by_prefix.entry(*prefix).or_default().push(Arc::clone(attributes));
+        }
+        for (prefix, paths) in by_prefix {
+            if tables[end.site].receive(end.peer, prefix, &paths) {
+                work.add(end.site, prefix);
             }
         }
     }
@@ -111,8 +118,8 @@ pub fn solve<'a>(sites: &[Site<'a>], sessions: &[Session], held: &[Held]) -> Res
         if changes > MOST_CHANGES {
             return Err(Unstable { site: index, prefix });
         }
-        for (to, attributes) in tables[index].tell(prefix) {
-            if tables[to.site].receive(to.peer, prefix, attributes.as_ref()) {
+        for (to, paths) in tables[index].tell(prefix) {
+            if tables[to.site].receive(to.peer, prefix, &paths) {
                 work.add(to.site, prefix);
             }
         }
@@ -147,6 +154,8 @@ type FxMap<K, V> = HashMap<K, V, FxBuildHasher>;
 struct Flow<'a> {
     target: ExportPeer<'a>,
     to: End,
+    /// Every path is told (RFC 7911), not only the selected one.
+    all_paths: bool,
 }
 
 #[derive(Debug, Default)]
@@ -155,8 +164,12 @@ struct Entry {
     /// Per path, what it lost by.
     lost: Vec<Option<Clause>>,
     selected: Option<PathSource>,
-    /// What was selected when the neighbours were last told.
-    told: Option<PathSource>,
+    /// The last decision selected another path than the one before.
+    selected_changed: bool,
+    /// Some path, selected or not, has changed since the last decision.
+    changed: bool,
+    /// The first group that the paths got to when the neighbours were last told.
+    reach: Option<usize>,
     changes: u32,
 }
 
@@ -168,6 +181,8 @@ struct Table<'a> {
     entries: FxMap<IpNet, Entry>,
     /// By [`Reach`].
     flows: [Vec<Flow<'a>>; 3],
+    /// Some of them tell every path.
+    all_paths: bool,
     /// Who is at the other end of a session that stands.
     identifiers: FxMap<PeerId, BgpIdentifier>,
 }
@@ -175,7 +190,7 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(site: Site<'a>) -> Self {
         let (entries, identifiers) = (FxMap::default(), FxMap::default());
-        Self { site, next_hops: NextHops::default(), entries, flows: Default::default(), identifiers }
+        Self { site, next_hops: NextHops::default(), entries, flows: Default::default(), all_paths: false, identifiers }
     }
 
     /// Takes in what is there without any peer, and lists the prefixes.
@@ -191,42 +206,42 @@ impl<'a> Table<'a> {
         self.entries.keys().copied().collect()
     }
 
-    /// A peer's last word on a prefix; whether it is a new one.
-    fn receive(&mut self, from: PeerId, prefix: IpNet, attributes: Option<&Arc<Attributes>>) -> bool {
+    /// A peer's last word on a prefix, every path that it tells; whether it is a new one.
+    fn receive(&mut self, from: PeerId, prefix: IpNet, told: &[Arc<Attributes>]) -> bool {
         let (config, peer) = (self.site.config, self.peer(from));
-        let attributes = attributes.filter(|attributes| !policy::is_looped(config, peer, attributes));
-        let attributes = attributes.and_then(|attributes| match policy::imported(peer, prefix, attributes)? {
+        let welcome = told.iter().filter(|attributes| !policy::is_looped(config, peer, attributes));
+        let imported = welcome.filter_map(|attributes| match policy::imported(peer, prefix, attributes)? {
             None => Some(Arc::clone(attributes)),
             Some(changed) => Some(Arc::new(changed)),
         });
-        let before = self.entries.get(&prefix).and_then(|entry| {
-            entry.paths.iter().position(|path| matches!(path, PathSource::Bgp(peer, _) if *peer == from))
-        });
-        match (before, attributes) {
-            (None, None) => false,
-            (Some(index), None) => {
-                self.entries.entry(prefix).or_default().paths.remove(index);
-                true
-            }
-            (None, Some(attributes)) => {
-                let path = PathSource::Bgp(from, attributes);
-                self.entries.entry(prefix).or_default().paths.push(path);
-                true
-            }
-            (Some(index), Some(attributes)) => {
-                let path = &mut self.entries.entry(prefix).or_default().paths[index];
-                let same = matches!(path, PathSource::Bgp(_, known) if *known == attributes);
-                *path = PathSource::Bgp(from, attributes);
-                !same
-            }
+        let mut new: Vec<Arc<Attributes>> = imported.collect();
+        // Two equal paths are as good as one, and the order in which they came must not matter.
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() && !self.entries.contains_key(&prefix) {
+            return false;
         }
+        let entry = self.entries.entry(prefix).or_default();
+        let is_theirs = |path: &PathSource| matches!(path, PathSource::Bgp(peer, _) if *peer == from);
+        let known = entry.paths.iter().filter_map(|path| match path {
+            PathSource::Bgp(peer, attributes) if *peer == from => Some(attributes),
+            _ => None,
+        });
+        if known.eq(&new) {
+            return false;
+        }
+        entry.paths.retain(|path| !is_theirs(path));
+        entry.paths.extend(new.into_iter().map(|attributes| PathSource::Bgp(from, attributes)));
+        entry.changed = true;
+        true
     }
 
-    /// Makes the decision for `prefix`; how often it has changed, or `None` where it did not now.
+    /// Makes the decision for `prefix`; how often neighbours have had to be told of it, or `None` where they have not now.
     fn select(&mut self, prefix: IpNet) -> Option<u32> {
-        let Self { site: Site { config, .. }, next_hops, entries, identifiers, flows: _ } = self;
+        let Self { site: Site { config, .. }, next_hops, entries, identifiers, .. } = self;
         let entry = entries.get_mut(&prefix)?;
         let facts = |from: PeerId| PeerFacts {
+            id: from,
             external: config.peers[from.0 as usize].is_external(),
             local_as: config.peers[from.0 as usize].local_as,
             router_id: identifiers.get(&from).copied().unwrap_or(config.router_id),
@@ -246,41 +261,51 @@ impl<'a> Table<'a> {
             _ => false,
         };
         entry.selected = best;
-        entry.changes += u32::from(!unchanged);
-        (!unchanged).then_some(entry.changes)
+        entry.selected_changed = !unchanged;
+        let some_changed = std::mem::take(&mut entry.changed) && self.all_paths;
+        let is_news = !unchanged || some_changed;
+        entry.changes += u32::from(is_news);
+        is_news.then_some(entry.changes)
     }
 
-    /// What each neighbour is to know of `prefix` from now on.
-    fn tell(&mut self, prefix: IpNet) -> Vec<(End, Option<Arc<Attributes>>)> {
+    /// What each neighbour is to know of `prefix` from now on: every path that it is told.
+    fn tell(&mut self, prefix: IpNet) -> Vec<(End, Vec<Arc<Attributes>>)> {
+        let Some(entry) = self.entries.get(&prefix) else { return Vec::new() };
+        let reach = entry.paths.iter().map(|path| Reach::first(self.source_peer(path)) as usize).min();
         let Some(entry) = self.entries.get_mut(&prefix) else { return Vec::new() };
-        let selected = entry.selected.clone();
-        let before = std::mem::replace(&mut entry.told, selected.clone());
-        let first = |source: &Option<PathSource>| match source {
-            Some(source) => Reach::first(self.source_peer(source)) as usize,
-            None => Reach::External as usize + 1,
-        };
-        let flows = self.flows[first(&before).min(first(&selected)).min(self.flows.len())..].iter().flatten();
+        let before = entry.reach.replace(reach.unwrap_or(usize::MAX)).unwrap_or(usize::MAX);
+        let Some(entry) = self.entries.get(&prefix) else { return Vec::new() };
+        let first = before.min(reach.unwrap_or(usize::MAX)).min(self.flows.len());
+        let (config, best) = (self.site.config, entry.lost.iter().position(Option::is_none));
+        let is_usable = |index: &usize| self.next_hops.is_usable(&entry.paths[*index]);
         // In a mesh most are told the same.
-        let mut last: Option<(ExportPeer<'_>, Changes, Arc<Attributes>)> = None;
-        flows
+        let mut last: Vec<Option<(ExportPeer<'_>, Changes, Arc<Attributes>)>> = vec![None; entry.paths.len()];
+        let mut exported = |index: usize, target: &ExportPeer<'a>| {
+            let source = &entry.paths[index];
+            let from = self.source_peer(source);
+            let route = ExportRoute { prefix, source, from, dev: self.next_hops.device(source) };
+            let changes = policy::export(&config.policy, &route, target)?;
+            if let Some((other, same, attributes)) = &last[index]
+                && *same == changes
+                && other.is_told_as(target)
+            {
+                return Some(Arc::clone(attributes));
+            }
+            let attributes = Arc::new(policy::exported_attributes(config, source, from, &changes, target));
+            last[index] = Some((*target, changes, Arc::clone(&attributes)));
+            Some(attributes)
+        };
+        let concerned = self.flows[first..].iter().flatten().filter(|flow| flow.all_paths || entry.selected_changed);
+        concerned
             .map(|flow| {
-                let exported = selected.as_ref().and_then(|source| {
-                    let from = self.source_peer(source);
-                    let route = ExportRoute { prefix, source, from, dev: self.next_hops.device(source) };
-                    let changes = policy::export(&self.site.config.policy, &route, &flow.target)?;
-                    if let Some((target, same, attributes)) = &last
-                        && *same == changes
-                        && target.is_told_as(&flow.target)
-                    {
-                        return Some(Arc::clone(attributes));
+                let told = match flow.all_paths {
+                    true => {
+                        let usable = (0..entry.paths.len()).filter(is_usable);
+                        usable.filter_map(|index| exported(index, &flow.target)).collect()
                     }
-                    let config = self.site.config;
-                    let attributes = policy::exported_attributes(config, source, from, &changes, &flow.target);
-                    let attributes = Arc::new(attributes);
-                    last = Some((flow.target, changes, Arc::clone(&attributes)));
-                    Some(attributes)
-                });
-                (flow.to, exported)
+                    false => best.and_then(|index| exported(index, &flow.target)).into_iter().collect(),
+                };
+                (flow.to, told)
             })
             .collect()
     }

@@ -19,7 +19,7 @@ use crate::fabric::netns::Netns;
 use crate::fabric::routes::RouteWriter;
 use crate::fabric::socket::Security;
 use crate::fabric::{snapshot, socket};
-use crate::net::Password;
+use crate::net::{Order, Password};
 
 use super::connection::Connection;
 use super::fib::{self, Fib};
@@ -215,18 +215,6 @@ impl Driver {
             Order::Restart => Event::Restart(peer),
         });
     }
-}
-
-/// What an administrator can do to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// ManualStop: close it and do not dial until enabled.
-    Disable,
-    /// ManualStart.
-    Enable,
-    /// Close it and dial again at once.
-    Restart,
 }
 
 impl Shared {

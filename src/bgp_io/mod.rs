@@ -17,4 +17,5 @@ mod connection;
 mod driver;
 mod fib;
 
-pub use driver::{Driver, DriverError, Order};
+pub use crate::net::Order;
+pub use driver::{Driver, DriverError};

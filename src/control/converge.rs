@@ -15,6 +15,8 @@ use crate::plan::expect::{Expectation, SessionExpectation};
 
 /// When to look again although nobody told of a change: a kernel that is short of memory drops notifications.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// When to ask the daemons again that are not ours: they tell nobody of a change.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
 /// How many facts of one node are told.
 const FACTS_PER_NODE: usize = 3;
 /// How many facts are told in all.
@@ -29,6 +31,7 @@ impl Lab {
         let mut suspect = 0;
         loop {
             changed.borrow_and_update();
+            self.refresh().await;
             let expected = self.expectation();
             let settled = self.first_unsettled(&expected, &mut suspect).is_none();
             let overdue = Instant::now() >= deadline;
@@ -45,17 +48,19 @@ impl Lab {
                 return Outcome { converged, missing: self.look().await, elapsed_us: micros(started.elapsed()) };
             }
             // Either way the next thing is to look.
-            let _ = tokio::time::timeout_at(deadline.min(Instant::now() + LOOK_AGAIN).into(), changed.changed()).await;
+            let look_again = if self.has_external() { ASK_AGAIN } else { LOOK_AGAIN };
+            let _ = tokio::time::timeout_at(deadline.min(Instant::now() + look_again).into(), changed.changed()).await;
         }
     }
 
     /// Every predicate that does not hold now, the first few per node.
     pub(super) async fn look(&self) -> Vec<String> {
+        self.refresh().await;
         let expected = self.expectation();
         let mut facts: Vec<String> = Vec::new();
-        for (index, (speaker, driver)) in self.speakers().enumerate() {
+        for (index, (speaker, running)) in self.speakers().enumerate() {
             let sessions: Vec<_> = sessions_of(&expected, index).iter().filter(|session| session.awaited).collect();
-            let view = driver.view();
+            let view = running.view();
             let unmet = sessions.iter().filter_map(|session| {
                 let session = &view.sessions[session.peer];
                 let error = session.last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
@@ -68,12 +73,10 @@ impl Lab {
                 }
             });
             facts.extend(unmet.take(FACTS_PER_NODE));
-            for (prefix, error) in driver.fib_failures().into_iter().take(FACTS_PER_NODE) {
+            for (prefix, error) in running.fib_failures().into_iter().take(FACTS_PER_NODE) {
                 facts.push(format!("{}: the kernel refused the route to {prefix}: {error}", speaker.name));
             }
-            if !driver.fib_settled() {
-                facts.push(format!("{}: routes are on their way to the kernel", speaker.name));
-            }
+            facts.extend(running.trouble(&speaker.name));
         }
         if self.masquerading().is_none() {
             facts.push("natOutgoing is being set up".into());
@@ -91,15 +94,9 @@ impl Lab {
     /// A speaker whose sessions or routes are not where they must be; `suspect` is asked first, and becomes the one found.
     fn first_unsettled(&self, expected: &Expectation, suspect: &mut usize) -> Option<usize> {
         let count = self.plan.speakers.len();
-        let found = (0..count).map(|step| (*suspect + step) % count).find(|&index| {
-            let driver = self.driver(index);
-            let settled = driver.ask(|speaker| {
-                // Both are in the order of the configuration.
-                let mut pairs = sessions_of(expected, index).iter().zip(speaker.progress());
-                pairs.all(|(session, progress)| !session.awaited || progress.is_converged())
-            });
-            !settled || !driver.fib_settled()
-        });
+        let found = (0..count)
+            .map(|step| (*suspect + step) % count)
+            .find(|&index| !self.running(index).is_settled(sessions_of(expected, index)));
         if let Some(index) = found {
             *suspect = index;
         }

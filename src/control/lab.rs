@@ -12,14 +12,16 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::watch;
 
 use super::protocol::{Change, LabStatus, NodeStatus, PodStatus, RouterStatus};
+use super::speaker::Speaker;
 use super::state::StateDir;
 use super::tunnels::Tunnels;
 use crate::bgp::view::{PathView, State};
 use crate::bgp::{PeerId, SpeakerConfig};
 use crate::bgp_io::{Driver, Order};
+use crate::external_io;
 use crate::fabric::netns::Netns;
 use crate::fabric::{self, MasqueradeOutcome, NetlinkKernel, observe};
-use crate::net::{Password, RouteProtocol};
+use crate::net::Password;
 use crate::plan::expect::{Expectation, expectation};
 use crate::plan::{Faults, Plan, SpeakerPlan};
 use crate::probe::{PodPage, PodServer, serve_pod};
@@ -35,7 +37,7 @@ pub(super) struct Lab {
     topology: Topology,
     pub(super) plan: Arc<Plan>,
     /// One per speaker, in the plan's order.
-    speakers: Vec<Driver>,
+    speakers: Vec<Speaker>,
     /// The speakers' namespaces, in the plan's order.
     pub(super) netns: Vec<Netns>,
     _pods: Vec<PodServer>,
@@ -64,6 +66,9 @@ impl Lab {
         progress: watch::Sender<(usize, usize)>,
     ) -> Result<Self, Failure> {
         check_descriptors(&plan)?;
+        for external in plan.speakers.iter().filter_map(|speaker| speaker.external) {
+            external_io::find(external)?;
+        }
         let configs = with_passwords(&plan, &state.file().unwrap_or_default())?;
         let plan = Arc::new(plan);
         let building = Arc::clone(&plan);
@@ -82,10 +87,16 @@ impl Lab {
         let mut speakers = Vec::new();
         for (speaker, config) in plan.speakers.iter().zip(configs) {
             let inside = Netns::open(&speaker.netns)?;
-            speakers.push(Driver::open(&inside, config, changed.clone())?);
+            speakers.push(match speaker.external {
+                None => Speaker::Own(Box::new(Driver::open(&inside, config, changed.clone())?)),
+                Some(external) => {
+                    let folder = state.speaker(&speaker.name);
+                    Speaker::external(&inside, external, config, folder).await?
+                }
+            });
             netns.push(inside);
         }
-        speakers.iter_mut().for_each(Driver::start);
+        speakers.iter_mut().for_each(Speaker::start);
         tracing::debug!("the speakers run");
         let mut pods = Vec::new();
         for pod in &plan.pods {
@@ -112,18 +123,30 @@ impl Lab {
         })
     }
 
-    /// Every speaker with its driver, in file order.
-    pub(super) fn speakers(&self) -> impl Iterator<Item = (&SpeakerPlan, &Driver)> {
+    /// Every speaker of the plan and as it runs, in file order.
+    pub(super) fn speakers(&self) -> impl Iterator<Item = (&SpeakerPlan, &Speaker)> {
         self.plan.speakers.iter().zip(&self.speakers)
     }
 
-    /// The driver of speaker `index` of the plan.
-    pub(super) fn driver(&self, index: usize) -> &Driver {
+    /// Speaker `index` of the plan.
+    pub(super) fn running(&self, index: usize) -> &Speaker {
         &self.speakers[index]
     }
 
+    /// Whether some speakers have to be asked how they are.
+    pub(super) fn has_external(&self) -> bool {
+        self.speakers.iter().any(Speaker::is_external)
+    }
+
+    /// Asks the speakers that are not ours.
+    pub(super) async fn refresh(&self) {
+        for speaker in &self.speakers {
+            speaker.refresh().await;
+        }
+    }
+
     /// The speaker of `node`.
-    pub(super) fn speaker(&self, node: &str) -> Result<&Driver, String> {
+    pub(super) fn speaker(&self, node: &str) -> Result<&Speaker, String> {
         self.position(node).map(|index| &self.speakers[index])
     }
 
@@ -131,7 +154,7 @@ impl Lab {
     pub(super) fn exported(&self, node: &str, peer: &str) -> Result<Vec<PathView>, String> {
         let index = self.position(node)?;
         let peer = u32::try_from(self.peer(index, peer)?).map_err(|error| error.to_string())?;
-        Ok(self.speakers[index].exported_to(PeerId(peer)))
+        self.speakers[index].exported_to(PeerId(peer))
     }
 
     /// What must hold with the faults that are in force.
@@ -160,10 +183,7 @@ impl Lab {
     /// Sessions that are Established, and those that are awaited; each end counts.
     pub(super) fn sessions(&self) -> (usize, usize) {
         let awaited = self.expectation().sessions.iter().filter(|session| session.awaited).count();
-        let up = |driver: &Driver| {
-            driver.ask(|speaker| speaker.progress().filter(|peer| peer.state == State::Established).count())
-        };
-        let established = self.speakers.iter().map(up).sum();
+        let established = self.speakers.iter().map(Speaker::established).sum();
         (established, awaited)
     }
 
@@ -210,13 +230,19 @@ impl Lab {
                 let index = self.position(node)?;
                 let peer = self.peer(index, with)?;
                 let key = (node.clone(), self.plan.speakers[index].config.peers[peer].name.clone());
-                match order {
-                    Order::Disable => self.alter(|faults| faults.disabled_peers.insert(key)),
+                let put = |order: Order| match order {
+                    Order::Disable => self.alter(|faults| faults.disabled_peers.insert(key.clone())),
                     Order::Enable => self.alter(|faults| faults.disabled_peers.remove(&key)),
                     Order::Restart => false,
                 };
+                let altered = put(*order);
                 let peer = u32::try_from(peer).map_err(|error| error.to_string())?;
-                self.speakers[index].administer(PeerId(peer), *order);
+                if let Err(error) = self.speakers[index].administer(PeerId(peer), *order).await {
+                    if altered {
+                        put(if *order == Order::Disable { Order::Enable } else { Order::Disable });
+                    }
+                    return Err(error);
+                }
             }
         }
         self.changed.send_modify(|step| *step += 1);
@@ -227,8 +253,8 @@ impl Lab {
     pub(super) async fn status(&self) -> LabStatus {
         let outcome = self.look().await;
         let mut nodes = Vec::new();
-        for (index, ((speaker, driver), node)) in self.speakers().zip(&self.topology.nodes).enumerate() {
-            let view = driver.view();
+        for (index, ((speaker, running), node)) in self.speakers().zip(&self.topology.nodes).enumerate() {
+            let view = running.view();
             let established = view.sessions.iter().filter(|session| session.state == State::Established).count();
             let routes = observe::routes(&self.netns[index]).unwrap_or_default();
             nodes.push(NodeStatus {
@@ -239,7 +265,8 @@ impl Lab {
                 pods: self.plan.pods.iter().filter(|pod| pod.node == speaker.name).count(),
                 sessions_established: established,
                 sessions: view.sessions.len(),
-                routes: routes.iter().filter(|route| route.proto == RouteProtocol::BIRD).count(),
+                routes: routes.iter().filter(|route| Some(route.proto) == speaker.route_protocol()).count(),
+                speaker: speaker.external,
                 tunl0: self.tunnels.status(&speaker.name),
             });
         }
@@ -276,6 +303,7 @@ impl Lab {
     fn router_status(&self, router: &Router) -> RouterStatus {
         let speaks = self.plan.speakers.iter().position(|speaker| speaker.name == router.name);
         let view = speaks.map(|index| self.speakers[index].view());
+        let written = speaks.and_then(|index| self.plan.speakers[index].route_protocol());
         let sessions = view.as_ref().map_or(&[][..], |view| &view.sessions);
         let routes = speaks.and_then(|index| observe::routes(&self.netns[index]).ok()).unwrap_or_default();
         RouterStatus {
@@ -285,7 +313,8 @@ impl Lab {
             networks: router.networks.clone(),
             sessions_established: sessions.iter().filter(|session| session.state == State::Established).count(),
             sessions: sessions.len(),
-            routes: routes.iter().filter(|route| route.proto == RouteProtocol::BIRD).count(),
+            routes: routes.iter().filter(|route| Some(route.proto) == written).count(),
+            speaker: router.speaker,
         }
     }
 

@@ -12,6 +12,7 @@ mod interrupt;
 mod lab;
 mod protocol;
 mod server;
+mod speaker;
 mod state;
 mod sweep;
 mod tunnels;

@@ -19,7 +19,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp_io::Order;
-use crate::net::{IfName, LabName};
+use crate::net::{ExternalSpeaker, IfName, LabName};
 use crate::tunnel::Statistics;
 
 /// One lab at a glance.
@@ -71,8 +71,10 @@ pub struct NodeStatus {
     pub sessions_established: usize,
     /// Sessions that are configured.
     pub sessions: usize,
-    /// `proto bird` routes that its speaker has put into the kernel.
+    /// Routes that its speaker has put into the kernel, `proto bird` or FRR's `proto bgp`.
     pub routes: usize,
+    /// The daemon in the place of lab's own speaker.
+    pub speaker: Option<ExternalSpeaker>,
     /// Its `tunl0`, where that is served in user space.
     pub tunl0: Option<Tunl0Status>,
 }
@@ -104,8 +106,10 @@ pub struct RouterStatus {
     pub sessions_established: usize,
     /// Sessions that are configured.
     pub sessions: usize,
-    /// `proto bird` routes that its speaker has put into the kernel.
+    /// Routes that its speaker has put into the kernel, `proto bird` or FRR's `proto bgp`.
     pub routes: usize,
+    /// The daemon in the place of lab's own speaker.
+    pub speaker: Option<ExternalSpeaker>,
 }
 
 /// One pod at a glance.

@@ -32,15 +32,18 @@ async fn status(State(lab): State<Arc<Lab>>) -> Json<LabStatus> {
 }
 
 async fn speakers(State(lab): State<Arc<Lab>>) -> Json<Vec<SpeakerView>> {
-    Json(lab.speakers().map(|(_, driver)| driver.view()).collect())
+    lab.refresh().await;
+    Json(lab.speakers().map(|(_, speaker)| speaker.view()).collect())
 }
 
 async fn speaker(State(lab): State<Arc<Lab>>, Path(node): Path<String>) -> Answer<SpeakerView> {
-    lab.speaker(&node).map(|driver| Json(driver.view())).map_err(refusal)
+    let speaker = lab.speaker(&node).map_err(refusal)?;
+    speaker.refresh().await;
+    Ok(Json(speaker.view()))
 }
 
 async fn paths(State(lab): State<Arc<Lab>>, Path(node): Path<String>) -> Answer<Vec<PathView>> {
-    lab.speaker(&node).map(|driver| Json(driver.paths())).map_err(refusal)
+    lab.speaker(&node).and_then(|speaker| speaker.paths()).map(Json).map_err(refusal)
 }
 
 async fn exported(State(lab): State<Arc<Lab>>, Path((node, peer)): Path<(String, String)>) -> Answer<Vec<PathView>> {

@@ -202,6 +202,11 @@ impl StateDir {
         self.entry("daemon.log")
     }
 
+    /// Where the daemon that speaks BGP for `name` has its files and sockets.
+    pub fn speaker(&self, name: &str) -> PathBuf {
+        self.entry("speakers").join(name)
+    }
+
     fn entry(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

@@ -20,6 +20,7 @@ pub mod process;
 pub mod remove;
 pub mod routes;
 pub mod socket;
+pub mod spawn;
 pub mod tun;
 
 mod pidfd;
@@ -37,4 +38,5 @@ pub use observe::{Observed, observe, snapshot};
 pub use process::{end_process, processes_in};
 pub use remove::{list_labs, remove_lab};
 pub use routes::RouteWriter;
+pub use spawn::{Program, spawn};
 pub use tun::{has_tun, open_tun};

@@ -1,5 +1,5 @@
 //! Creating, entering and naming network namespaces: the only file that calls `setns` and `unshare`, besides `lab exec`,
-//! which becomes the command.
+//! which becomes the command, and `spawn`'s children before they become theirs.
 //!
 //! A socket belongs to the namespace in which it was opened, whoever uses it later. So one long-lived thread enters a
 //! namespace, runs a short closure there (open a netlink or TCP socket, write a sysctl), and goes back; bulk work gets

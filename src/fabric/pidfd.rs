@@ -1,4 +1,4 @@
-//! Process descriptors, which neither `std` nor `nix` wraps: with `tcp_options` the only `unsafe` of this folder.
+//! Process descriptors, which neither `std` nor `nix` wraps: with `tcp_options` and `spawn` the only `unsafe` of this folder.
 //!
 //! A descriptor goes on meaning the same process when its number is used again, and polls readable once it has ended.
 

@@ -1,5 +1,5 @@
 //! Socket options of BGP sessions that neither `socket2` nor `nix` has: TCP MD5 signatures and the least TTL that is taken. With
-//! `pidfd` the only `unsafe` of this folder.
+//! `pidfd` and `spawn` the only `unsafe` of this folder.
 
 #![expect(unsafe_code, reason = "TCP_MD5SIG and IP_MINTTL have no safe wrapper in nix 0.31 and socket2 0.6")]
 

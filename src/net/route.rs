@@ -23,6 +23,8 @@ impl RouteProtocol {
     pub const STATIC: Self = Self(4);
     /// 12: BIRD.
     pub const BIRD: Self = Self(12);
+    /// 186: FRR's bgpd, through its zebra.
+    pub const BGP: Self = Self(186);
     /// 80: Felix (calico-behaviour 3).
     pub const FELIX: Self = Self(80);
 

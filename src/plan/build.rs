@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::expect::{self, Faults};
 use super::{NetnsPlan, Plan, PodPlan, impossible, netns, speakers};
 use crate::calico::{ipam, names};
+use crate::external;
 use crate::net::NetnsName;
 use crate::topology::{Diagnostic, Node, Topology};
 
@@ -13,7 +14,7 @@ use crate::topology::{Diagnostic, Node, Topology};
 ///
 /// # Errors
 /// Everything that keeps it from being built: `name-too-long`, `interface-name-taken`, `segment-too-large`, `no-speaker`,
-/// `one-sided-session`, `wrong-as`, `wrong-password`, `ttl-too-low`, `both-passive`, `no-path`, `no-stable-state`, and those of [`ipam::assign`].
+/// `one-sided-session`, `wrong-as`, `wrong-password`, `ttl-too-low`, `both-passive`, `no-path`, `speaker-unable`, `no-stable-state`, and those of [`ipam::assign`].
 pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
     let mut diagnostics = host_interface_collisions(topology);
     diagnostics.extend(oversized_segments(topology));
@@ -44,6 +45,7 @@ pub fn build(topology: &Topology) -> Result<Plan, Vec<Diagnostic>> {
     let speakers = speakers::build(topology, &assignment, &names);
     let mut plan = Plan { lab: topology.name.clone(), namespaces, speakers, pods };
 
+    diagnostics.extend(unable_speakers(topology, &plan));
     diagnostics.extend(impossible::diagnostics(topology, &plan));
     if !diagnostics.is_empty() {
         return Err(diagnostics);
@@ -143,6 +145,28 @@ fn oversized_segments(topology: &Topology) -> Vec<Diagnostic> {
                 help: "spread the nodes over several subnets".into(),
             });
         }
+    }
+    diagnostics
+}
+
+/// External daemons that are asked for more than they can do.
+fn unable_speakers(topology: &Topology, plan: &Plan) -> Vec<Diagnostic> {
+    /// Sockets of Unix have paths of 107 bytes, and `/run/lab/<lab>/speakers/<name>/` is in front of theirs.
+    const NAME_MAX: usize = 40;
+    let mut diagnostics = Vec::new();
+    for speaker in &plan.speakers {
+        let Some(external) = speaker.external else { continue };
+        let mut shortcomings = external::shortcomings(external, &speaker.config);
+        if speaker.name.len() > NAME_MAX {
+            shortcomings.push(format!("its sockets have room for names of {NAME_MAX} bytes"));
+        }
+        diagnostics.extend(shortcomings.into_iter().map(|shortcoming| Diagnostic {
+            code: "speaker-unable",
+            span: impossible::span_of(topology, &speaker.name),
+            message: format!("{external} cannot play the part of `{}`: {shortcoming}", speaker.name),
+            label: format!("`speaker = \"{}\"`", external.key()),
+            help: "remove `speaker`: lab's own one can".into(),
+        }));
     }
     diagnostics
 }

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
 use crate::bgp::SpeakerConfig;
-use crate::net::{IfName, LabName, MacAddr, NetnsName, Route};
+use crate::net::{ExternalSpeaker, IfName, LabName, MacAddr, NetnsName, Route, RouteKind, RouteProtocol};
 
 /// A whole lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -161,6 +161,31 @@ pub struct SpeakerPlan {
     pub netns: NetnsName,
     /// The speaker.
     pub config: SpeakerConfig,
+    /// The daemon that plays its part in the place of our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalSpeaker>,
+}
+
+/// Metric of every route that FRR's zebra writes.
+const ZEBRA_METRIC: u32 = 20;
+
+impl SpeakerPlan {
+    /// A route of the table that it ends up with as it stands in the kernel; `None` where it writes none.
+    pub fn in_kernel(&self, route: Route) -> Option<Route> {
+        match self.external {
+            // What FRR drops, the plan has the lab itself drop.
+            Some(ExternalSpeaker::Frr) => {
+                (route.kind == RouteKind::Unicast).then(|| route.metric(ZEBRA_METRIC).proto(RouteProtocol::BGP))
+            }
+            Some(ExternalSpeaker::GoBgp | ExternalSpeaker::ExaBgp) => None,
+            Some(ExternalSpeaker::Bird) | None => Some(route),
+        }
+    }
+
+    /// Under which protocol number it writes routes into the kernel; `None` where it writes none.
+    pub fn route_protocol(&self) -> Option<RouteProtocol> {
+        self.external.map_or(Some(RouteProtocol::BIRD), ExternalSpeaker::route_protocol)
+    }
 }
 
 /// One pod's attachment.

@@ -145,11 +145,13 @@ pub fn expectation(plan: &Plan, faults: &Faults) -> Expectation {
     let lingering = planned.lingering(&up, &sites);
     for (index, place) in planned.places().iter().enumerate() {
         let Some(table) = place.and_then(|place| tables.get_mut(place)) else { continue };
-        let mut expired: Vec<Route> = up.solution.routes(index).collect();
+        let speaker = &plan.speakers[index];
+        let written = |route| speaker.in_kernel(route);
+        let mut expired: Vec<Route> = up.solution.routes(index).filter_map(written).collect();
         match &lingering {
             None => table.routes.append(&mut expired),
             Some(lingering) => {
-                let held: BTreeSet<Route> = lingering.routes(index).collect();
+                let held: BTreeSet<Route> = lingering.routes(index).filter_map(written).collect();
                 let (both, one): (Vec<Route>, Vec<Route>) = expired.into_iter().partition(|route| held.contains(route));
                 let held_only = held.into_iter().filter(|route| !both.contains(route));
                 table.lingering.extend(one.into_iter().chain(held_only));

@@ -171,7 +171,7 @@ fn back<'a>(plan: &'a Plan, site: usize, peer: &PeerConfig) -> Option<&'a PeerCo
 }
 
 /// Where the file says that there is a node or router called `name`.
-fn span_of(topology: &Topology, name: &str) -> Range<usize> {
+pub(super) fn span_of(topology: &Topology, name: &str) -> Range<usize> {
     let node = topology.nodes.iter().find(|node| node.name == name).map(|node| &node.span);
     let router = || topology.routers.iter().find(|router| router.name == name).map(|router| &router.span);
     node.or_else(router).cloned().unwrap_or_default()

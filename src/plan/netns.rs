@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::build::{FABRIC, GATEWAY, Names};
 use super::felix::Felix;
-use super::speakers::NORMAL_PRIORITY;
+use super::speakers::{self, NORMAL_PRIORITY};
 use super::{LinkKindPlan, LinkPlan, Masquerade, NeighbourPlan, NetnsPlan, PodPlan, Role, Sysctl};
 use crate::calico::ipam::Assignment;
 use crate::calico::{encap, names};
@@ -68,11 +68,15 @@ impl Parts<'_> {
     pub(super) fn router(&self, index: usize) -> NetnsPlan {
         let router = &self.topology.routers[index];
         let mut netns = empty(self.names.routers[index].clone(), &router.name, Role::Router, router_sysctls());
+        netns.sysctls.extend(router.speaker.map(|_| orphans()));
         self.attach(&mut netns, &router.interfaces, |interface| router_port(index, interface));
         for (dst, via) in &router.routes {
             let on_link = router.interfaces.iter().find(|interface| interface.address.contains(via));
             let dev = on_link.unwrap_or(&router.interfaces[0]).name.clone();
             netns.routes.push(Route::unicast(*dst).via(*via).dev(dev));
+        }
+        if router.as_number.is_some() && !speakers::drops_by_itself(router) {
+            netns.routes.extend(speakers::without_way(router).map(Route::blackhole));
         }
         netns
     }
@@ -116,6 +120,7 @@ impl Parts<'_> {
     pub(super) fn node(&self, index: usize) -> NetnsPlan {
         let node = &self.topology.nodes[index];
         let mut netns = empty(self.names.nodes[index].clone(), &node.name, Role::Node, router_sysctls());
+        netns.sysctls.extend(node.speaker.map(|_| orphans()));
         self.attach(&mut netns, &node.interfaces, |interface| node_port(index, interface));
         let Parts { topology, assignment, pods, .. } = *self;
         let felix = Felix { topology, assignment, pods }.part(index, self.host_mtu(node));
@@ -313,6 +318,12 @@ fn router_sysctls() -> Vec<Sysctl> {
     // A step may probe with a TTL too small many times a second, and asserts the answer to each.
     sysctls.push(sysctl("net/ipv4/icmp_ratelimit", "0"));
     sysctls
+}
+
+/// Where somebody else's daemon holds connections: one that ends says goodbye and does not reset them, and what nobody confirms keeps
+/// the namespace in the kernel for minutes. With one retransmission it is half a second.
+fn orphans() -> Sysctl {
+    sysctl("net/ipv4/tcp_orphan_retries", "1")
 }
 
 fn all_and_default(family: &str, parameter: &str, value: &str) -> [Sysctl; 2] {

@@ -136,7 +136,8 @@ impl<'a> Sessions<'a> {
             wiring = Wiring::new(&self.plan.namespaces, self.faults);
             for (index, place) in self.places.iter().enumerate() {
                 if let Some(place) = *place {
-                    wiring.learn(place, solution.routes(index));
+                    let speaker = &self.plan.speakers[index];
+                    wiring.learn(place, solution.routes(index).filter_map(|route| speaker.in_kernel(route)));
                 }
             }
         }
@@ -320,6 +321,46 @@ mod tests {
             "10.244.1.0/26 via 10.0.12.1 dev eth1 proto bird".to_owned(),
         ];
         assert_eq!(tables("tor2"), (own.to_vec(), vec![], own.to_vec()), "tor2 has not noticed");
+    }
+
+    #[test]
+    fn a_daemon_of_the_host_has_the_same_routes_in_its_own_form_or_none() {
+        let table = |speaker: &str| -> Vec<String> {
+            let tor = format!("asNumber = 65001\nspeaker = \"{speaker}\"\n");
+            let text = racks().replacen("asNumber = 65001\n", &tor, 1).replacen(
+                "networks = [",
+                "networks = [\"10.9.0.0/24\", ",
+                1,
+            );
+            let plan = planned(&(text + NO_MESH)).unwrap();
+            let table = &plan.namespace("tor1").unwrap().table;
+            table.iter().map(ToString::to_string).filter(|route| !route.contains("proto kernel")).collect()
+        };
+        let via = |form: &str| {
+            vec![
+                format!("10.0.2.0/24 via 10.0.12.2 dev eth1 {form}"),
+                format!("10.244.1.0/26 via 10.0.1.11 dev eth0 {form}"),
+                format!("10.244.2.0/26 via 10.0.12.2 dev eth1 {form}"),
+            ]
+        };
+        let with = |blackhole: &str, form: &str| {
+            let mut routes = via(form);
+            routes.insert(1, blackhole.to_owned());
+            routes
+        };
+        assert_eq!(table("bird"), with("blackhole 10.9.0.0/24 proto bird", "proto bird"));
+        assert_eq!(table("frr"), with("blackhole 10.9.0.0/24", "proto bgp metric 20"));
+        assert_eq!(table("gobgp"), ["blackhole 10.9.0.0/24"]);
+    }
+
+    #[test]
+    fn what_a_daemon_cannot_do_is_refused_where_the_file_names_it() {
+        let text = "[[node]]\nname = \"n\"\naddress = \"10.0.0.11/24\"\nspeaker = \"frr\"\n";
+        let faults = planned(text).unwrap_err();
+        assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["speaker-unable"]);
+        assert_eq!(faults[0].message, "FRR cannot play the part of `n`: only BIRD exports what a node exports");
+        let ipip = text.replace("frr", "bird") + "[[IPPool]]\ncidr = \"10.244.0.0/16\"\nipipMode = \"Always\"\n";
+        assert_eq!(planned(&ipip).unwrap_err()[0].code, "speaker-unable");
     }
 
     #[test]

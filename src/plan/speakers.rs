@@ -10,7 +10,7 @@ use super::{SpeakerPlan, felix};
 use crate::bgp::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use crate::calico::ipam::Assignment;
 use crate::calico::peering::{self, Peering};
-use crate::net::{Asn, BgpIdentifier, Filter, FilterRule, NextHopMode};
+use crate::net::{Asn, BgpIdentifier, ExternalSpeaker, Filter, FilterRule, NextHopMode};
 use crate::topology::{BGP_PORT, BgpFilter, EncapMode, IpPool, Node, Profile, Router, RouterPeers, Timers, Topology};
 
 /// Metric of an ordinary route in profile `current` (`ipv4NormalRoutePriority`, calico-behaviour 7.10).
@@ -24,6 +24,7 @@ pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names)
     let sessions = peering::sessions(topology);
     let nodes = topology.nodes.iter().zip(&assignment.nodes).zip(sessions).zip(&names.nodes);
     let nodes = nodes.map(|(((node, assigned), sessions), netns)| SpeakerPlan {
+        external: node.speaker,
         name: node.name.clone(),
         netns: netns.clone(),
         config: SpeakerConfig {
@@ -57,7 +58,7 @@ pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names)
     });
     let routers = topology.routers.iter().zip(&names.routers).filter_map(|(router, netns)| {
         let config = router_speaker(topology, router)?;
-        Some(SpeakerPlan { name: router.name.clone(), netns: netns.clone(), config })
+        Some(SpeakerPlan { name: router.name.clone(), netns: netns.clone(), config, external: router.speaker })
     });
     nodes.chain(routers).collect()
 }
@@ -99,6 +100,9 @@ fn node_peer(topology: &Topology, node: &Node, session: Peering) -> PeerConfig {
         keepalive_time: session.keepalive_time,
         ttl_security: session.ttl_security,
         password: session.password,
+        extended_messages: false,
+        // What we have the other daemons configured with has it not.
+        add_path: matches!(node.speaker, None | Some(ExternalSpeaker::Bird)),
         expected_down: session.expected_down,
     }
 }
@@ -130,16 +134,13 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
             keepalive_time: None,
             ttl_security: peer.ttl_security,
             password: peer.password.clone(),
+            extended_messages: true,
+            add_path: false,
             expected_down: false,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
         });
     }
-    // What it has a way to, it need not drop.
-    let has_way = |network: &&Ipv4Net| {
-        router.interfaces.iter().any(|interface| interface.address.trunc() == **network)
-            || router.routes.iter().any(|(dst, _)| dst == *network)
-    };
     let networks = || router.networks.iter().map(|network| IpNet::V4(*network));
     Some(SpeakerConfig {
         name: router.name.clone(),
@@ -148,20 +149,32 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
         listen_port: BGP_PORT,
         listen_address: None,
         timers: timers(topology.timers),
-        statics: router
-            .networks
-            .iter()
-            .filter(|network| !has_way(network))
-            .map(|network| IpNet::V4(*network))
-            .collect(),
+        statics: match drops_by_itself(router) {
+            true => without_way(router).map(IpNet::V4).collect(),
+            false => Vec::new(),
+        },
         reachable_by: Vec::new(),
         cluster_id: None,
         peers,
         policy: PolicyConfig {
-            export: ExportPolicy::Router { networks: networks().collect() },
+            export: ExportPolicy::Router { networks: networks().collect(), transit: router.transit },
             ..PolicyConfig::default()
         },
     })
+}
+
+/// Whether the router's speaker has the blackholes of [`without_way`]; of the others the lab makes them.
+pub(super) fn drops_by_itself(router: &Router) -> bool {
+    matches!(router.speaker, None | Some(ExternalSpeaker::Bird))
+}
+
+/// What `router` originates and has no way to: packets to there are dropped.
+pub(super) fn without_way(router: &Router) -> impl Iterator<Item = Ipv4Net> {
+    let has_way = |network: &Ipv4Net| {
+        router.interfaces.iter().any(|interface| interface.address.trunc() == *network)
+            || router.routes.iter().any(|(dst, _)| dst == network)
+    };
+    router.networks.iter().copied().filter(move |network| !has_way(network))
 }
 
 fn peers_of(topology: &Topology, who: &RouterPeers) -> Vec<(Ipv4Addr, Asn)> {

@@ -70,6 +70,7 @@ impl Lab {
             cluster_id: None,
             listen_port: None,
             prefix_advertisements: None,
+            speaker: None,
             span: 0..0,
         });
         self

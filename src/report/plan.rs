@@ -90,8 +90,11 @@ fn speaker(out: &mut String, speaker: &SpeakerPlan) {
         out,
         2,
         format_args!(
-            "speaker AS {}, BGP identifier {}, TCP port {}",
-            config.local_as, config.router_id, config.listen_port
+            "{} AS {}, BGP identifier {}, TCP port {}",
+            speaker.external.map_or_else(|| "speaker".into(), |external| format!("{external} as speaker")),
+            config.local_as,
+            config.router_id,
+            config.listen_port
         ),
     );
     line(

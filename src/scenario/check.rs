@@ -252,6 +252,7 @@ mod tests {
             cluster_id: None,
             listen_port: None,
             prefix_advertisements: None,
+            speaker: None,
             span: 0..0,
         }
     }

@@ -9,7 +9,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::selector::Selector;
-use crate::net::{Asn, BgpIdentifier, FilterRule, IfName, LabName, NextHopMode, Password, PrefixAdvertisement};
+use crate::net::{
+    Asn, BgpIdentifier, ExternalSpeaker, FilterRule, IfName, LabName, NextHopMode, Password, PrefixAdvertisement,
+};
 
 /// Bytes of the topology file that something was read from.
 pub type Span = Range<usize>;
@@ -187,6 +189,8 @@ pub struct Node {
     pub listen_port: Option<u16>,
     /// Its own advertisements, in place of the BGPConfiguration's.
     pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
+    /// What speaks BGP in the place of our own speaker.
+    pub speaker: Option<ExternalSpeaker>,
     /// Where the file says so.
     pub span: Span,
 }
@@ -232,6 +236,10 @@ pub struct Router {
     pub peers: Vec<RouterPeer>,
     /// What it originates.
     pub networks: Vec<Ipv4Net>,
+    /// Whether it tells its peers what it learned from others.
+    pub transit: bool,
+    /// What speaks BGP in the place of our own speaker.
+    pub speaker: Option<ExternalSpeaker>,
     /// Where the file says so.
     pub span: Span,
 }

@@ -46,9 +46,8 @@ pub(super) fn check(document: &mut Spanned<DeTable<'_>>, schema: &'static Value,
 }
 
 /// Keys that Calico or a later version of the file format has, and this one does not read: by table, then key.
-const NOT_YET: [(&str, &[&str]); 6] = [
+const NOT_YET: [(&str, &[&str]); 5] = [
     ("", &["resources"]),
-    ("router", &["speaker"]),
     ("BGPPeer", &["localWorkloadSelector"]),
     ("BGPFilter", &["exportV6", "importV6"]),
     (

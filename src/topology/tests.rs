@@ -223,6 +223,7 @@ mtu = 9000
                 cluster_id: None,
                 listen_port: None,
                 prefix_advertisements: None,
+                speaker: None,
                 span: at("\"node1\""),
             },
             Node {
@@ -234,6 +235,7 @@ mtu = 9000
                 cluster_id: None,
                 listen_port: None,
                 prefix_advertisements: None,
+                speaker: None,
                 span: at("\"node2\""),
             },
         ]

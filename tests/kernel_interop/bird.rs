@@ -1,6 +1,5 @@
 //! BIRD 2 with the settings of Calico's BIRD (calico-behaviour 7.1) in the place of one speaker.
 
-use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,10 +9,12 @@ use std::time::Duration;
 
 use lab::bgp::view::State;
 use lab::bgp_io::Order;
+use lab::external::bird;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::capture::Capture;
 use crate::cluster::{CONTROL_PLANE, Cluster, WORKER, WORKER2, until, until_none};
 
 /// A BIRD in a node's namespace; ended when dropped.
@@ -83,85 +84,10 @@ fn session_name(cluster: &Cluster, node: usize) -> String {
     format!("Mesh_{}", cluster.address(node).to_string().replace('.', "_"))
 }
 
+/// As a lab configures a node's BIRD, and besides that ADD-PATH, of which we must think nothing.
 fn configuration(cluster: &Cluster, node: usize) -> String {
     let config = &cluster.plan.speakers[node].config;
-    let (address, block, hold) = (cluster.address(node), cluster.block(node), config.timers.hold_time.as_secs());
-    let mut text = format!(
-        r#"router id {address};
-protocol device {{ scan time 2; }}
-protocol direct direct1 {{ ipv4; interface -"cali*", "*"; }}
-protocol static static1 {{ ipv4; route {block} blackhole; }}
-protocol kernel kernel1 {{
-  learn; persist; metric 0; scan time 2; graceful restart;
-  ipv4 {{ import all; export where source ~ [ RTS_STATIC, RTS_BGP ]; }};
-}}
-template bgp mesh {{
-  local {address} as {local_as};
-  source address {address};
-  multihop;
-  hold time {hold};
-  graceful restart on;
-  connect delay time 1; connect retry time 1; error wait time 1, 2;
-  ipv4 {{ import all; export where source = RTS_STATIC; next hop self; add paths on; }};
-}}
-"#,
-        local_as = config.local_as.0,
-    );
-    for peer in &config.peers {
-        let passive = if peer.passive { " passive on;" } else { "" };
-        let (name, remote, remote_as) = (&peer.name, peer.remote, peer.remote_as.0);
-        writeln!(text, "protocol bgp {name} from mesh {{ neighbor {remote} as {remote_as};{passive} }}").unwrap();
-    }
-    text
-}
-
-/// tcpdump of the BGP on a node's eth0.
-struct Capture {
-    process: Child,
-    folder: TempDir,
-}
-
-impl Capture {
-    fn start(cluster: &Cluster, node: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut tcpdump = cluster.command(node, "tcpdump");
-        tcpdump
-            .args(["--immediate-mode", "-U", "-Z", "root", "-n", "-i", "eth0", "-w"])
-            .arg(folder.path().join("bgp.pcap"));
-        let mut process = tcpdump.args(["tcp", "port", "179"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("listening on")), "tcpdump does not listen");
-        // What it says at its end must go somewhere.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, folder }
-    }
-
-    fn stop(&mut self) {
-        kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT).unwrap();
-        self.process.wait().unwrap();
-    }
-
-    /// What tshark prints of the packets that `filter` takes.
-    fn tshark(&self, filter: &str, fields: &[&str]) -> Vec<String> {
-        let mut tshark = Command::new("tshark");
-        tshark.arg("-r").arg(self.folder.path().join("bgp.pcap")).args(["-n", "-Y", filter]);
-        if !fields.is_empty() {
-            tshark.args(["-T", "fields"]);
-        }
-        for field in fields {
-            tshark.args(["-e", field]);
-        }
-        let output = tshark.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    bird::configuration(config).replace("gateway recursive;", "gateway recursive; add paths on;")
 }
 
 /// BIRD in the place of `place`, everyone up, and every table as planned.
@@ -175,7 +101,7 @@ fn interoperate(lab: &str, place: usize) {
     let mut cluster = Cluster::build(lab, |_| {});
     let others: Vec<usize> = [CONTROL_PLANE, WORKER, WORKER2].into_iter().filter(|&node| node != place).collect();
     let near = others[0];
-    let mut capture = Capture::start(&cluster, place);
+    let mut capture = Capture::start(cluster.command(place, "tcpdump"));
     for &node in &others {
         cluster.start(node);
     }
@@ -205,6 +131,9 @@ fn interoperate(lab: &str, place: usize) {
             "AF supported: ipv4",
             "AF preserved:",
             "4-octet AS numbers",
+            "ADD-PATH",
+            "RX: ipv4",
+            "TX: ipv4",
             "Enhanced refresh",
             "Long-lived graceful restart",
         ]
@@ -213,8 +142,8 @@ fn interoperate(lab: &str, place: usize) {
     assert_eq!(
         (view.capabilities.join(", "), view.hold.map(|hold| hold.0), view.keepalive.map(|keepalive| keepalive.0)),
         (
-            "IPv4 unicast, route refresh, graceful restart, 4-octet AS, enhanced route refresh, \
-             long-lived graceful restart"
+            "IPv4 unicast, route refresh, graceful restart, 4-octet AS, ADD-PATH receive, ADD-PATH send, \
+             enhanced route refresh, long-lived graceful restart"
                 .to_owned(),
             Some(240_000),
             Some(80_000)

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -25,6 +26,15 @@ pub(crate) const CONTROL_PLANE: usize = 0;
 pub(crate) const WORKER: usize = 1;
 /// 172.18.0.3.
 pub(crate) const WORKER2: usize = 2;
+
+/// Who has the host to himself, among those who ask.
+pub(crate) type Alone = MutexGuard<'static, ()>;
+
+/// Memory is the process's and lateness the host's: one scene at a time where either is looked at, or the other end is slow Python.
+pub(crate) fn alone() -> Alone {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The cluster. Nodes are indices into the plan's speakers.
 pub(crate) struct Cluster {

@@ -7,7 +7,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +18,7 @@ use lab::bgp::wire::{
 use lab::net::{Asn, BgpIdentifier};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::cluster::{CONTROL_PLANE, Cluster, WORKER, WORKER2, until};
+use crate::cluster::{Alone, CONTROL_PLANE, Cluster, WORKER, WORKER2, alone, until};
 
 /// The shortest that RFC 4271 allows: a keepalive each second.
 const HOLD_TIME: Duration = Duration::from_secs(3);
@@ -41,15 +40,12 @@ const CONTEXT: Context = Context {
 struct Scene {
     cluster: Cluster,
     start: Instant,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Alone,
 }
-
-/// Memory is the process's and lateness the host's: one scene at a time.
-static ALONE: Mutex<()> = Mutex::new(());
 
 impl Scene {
     fn new(name: &str, statics: u32) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let mut cluster = Cluster::build(name, |config| {
             config.timers.hold_time = HOLD_TIME;
             // Many routes of one node, so that there is much to send.

@@ -7,6 +7,7 @@
 
 mod capture_load;
 mod dissect;
+mod external;
 mod faults;
 mod golden;
 mod golden_modes;

@@ -4,6 +4,7 @@
 //! A peer has at most one connection that we opened and, while collisions are settled, up to two that it opened. It knows its two
 //! Adj-RIBs but no other peer and no Loc-RIB: routes leave it as [`Output`]s.
 
+mod collision;
 mod restart;
 
 use std::net::{IpAddr, SocketAddr};
@@ -120,6 +121,8 @@ impl Peer {
             keepalive_time: config.keepalive_time,
             restart_time: config.restart_time,
             recovering: false,
+            extended_messages: config.extended_messages,
+            add_path: config.add_path,
         };
         Self {
             id,
@@ -268,6 +271,8 @@ impl Peer {
             // Event 9. In Connect the attempt is given up for another one.
             if let Some(index) = self.sessions.iter().position(|session| session.state == State::Connect) {
                 self.close(index, End::Silent, effects);
+                // Nobody answers: no such host, a wrong password (the kernel drops what is signed otherwise), or a TTL too low.
+                self.last_error = Some("Socket: Connection timed out".to_owned());
             }
             self.dial_if_needed(now, effects);
         }
@@ -425,43 +430,6 @@ impl Peer {
         }
     }
 
-    /// A good OPEN came on one connection: decides which of several goes on (RFC 4271 §6.8).
-    fn settle_collision(&mut self, now: Instant, index: usize, effects: &mut Effects<'_>) {
-        let session = &self.sessions[index];
-        let (connection, direction) = (session.connection, session.direction);
-        let Some(remote) = session.remote else { return };
-        // The higher identifier dominates; of equal ones, the higher AS (RFC 6286 §2.3).
-        let ours = (self.identity.local_id, self.identity.local_as);
-        let peer_dominates = ours < (remote.identifier, self.identity.remote_as);
-        let by_dominant = peer_dominates == (direction == Direction::Incoming);
-        let loses_to = |other: &Session| match other.state {
-            _ if other.connection == connection => false,
-            // A second one in the same direction: whoever opened it has forgotten the first.
-            _ if other.direction == direction => false,
-            State::OpenConfirm => !by_dominant,
-            State::Established => !has_restarted(remote, other),
-            State::Idle | State::Connect | State::Active | State::OpenSent => false,
-        };
-        let collision = Notification::cease(iana::cease::COLLISION_RESOLUTION);
-        if self.sessions.iter().any(loses_to) {
-            self.close(index, End::Says(collision), effects);
-            return;
-        }
-        // What is in OpenSent gets its turn when its OPEN comes, and meets an OpenConfirm then.
-        let goes = |s: &Session| s.connection != connection && s.state != State::OpenSent;
-        while let Some(other) = self.sessions.iter().position(goes) {
-            // Nobody is there any more to read a NOTIFICATION, and it would be the end of the routes, too (RFC 4724 §4.2).
-            let outlived =
-                self.sessions[other].state == State::Established && restart::keep_time(&self.sessions[other]).is_some();
-            let end = if outlived { End::Outlived(now) } else { End::Says(collision.clone()) };
-            self.close(other, end, effects);
-        }
-        self.timers.stop(Timer::ConnectRetry);
-        if let Some(index) = self.index(connection) {
-            self.sessions[index].confirm(now, effects.jitter);
-        }
-    }
-
     /// A session failed: close it, remember why, and decide how to go on.
     fn fail(&mut self, now: Instant, index: usize, failure: Failure, effects: &mut Effects<'_>) {
         let was_established = self.sessions[index].state == State::Established;
@@ -560,14 +528,6 @@ enum End {
     Silent,
     /// Without, at this time: the peer has a newer one, and has forgotten this one.
     Outlived(Instant),
-}
-
-/// Whether a peer that sent an OPEN with the R bit has forgotten its Established session `other`: a connection that it opens after its
-/// restart takes the place of the one before (RFC 4724 §4.2). Without the bit, or with it on both, this may be two connections of one
-/// life that collide.
-fn has_restarted(remote: Remote, other: &Session) -> bool {
-    let restarting = |remote: Remote| remote.graceful_restart.is_some_and(|restart| restart.restarting);
-    restarting(remote) && !other.remote.is_some_and(restarting)
 }
 
 /// The answer to a connection that nobody wants: Cease / Connection Rejected (RFC 4486).

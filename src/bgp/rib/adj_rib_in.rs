@@ -6,19 +6,30 @@ use super::{EntryId, IdSet};
 #[derive(Debug, Default)]
 pub(in crate::bgp) struct AdjRibIn {
     entries: IdSet,
+    /// How many paths: with ADD-PATH more than there are entries.
+    paths: usize,
     /// Between BoRR and EoRR (RFC 7313 §4).
     pub(in crate::bgp) refreshing: bool,
 }
 
 impl AdjRibIn {
-    /// The peer announced `id`.
+    /// The peer announced a path in `id`.
     pub(in crate::bgp) fn insert(&mut self, id: EntryId) {
         self.entries.insert(id);
+        self.paths += 1;
     }
 
-    /// The peer withdrew `id`; false if it had not announced it.
-    pub(in crate::bgp) fn remove(&mut self, id: EntryId) -> bool {
-        self.entries.remove(id)
+    /// So many of the peer's paths in `id` are gone; `empty` says that those were the last ones.
+    pub(in crate::bgp) fn remove(&mut self, id: EntryId, paths: usize, empty: bool) {
+        self.paths = self.paths.saturating_sub(paths);
+        if empty {
+            self.entries.remove(id);
+        }
+    }
+
+    /// Whether the peer has a path in `id`.
+    pub(in crate::bgp) fn contains(&self, id: EntryId) -> bool {
+        self.entries.contains(id)
     }
 
     /// All of them.
@@ -26,9 +37,9 @@ impl AdjRibIn {
         self.entries.iter()
     }
 
-    /// How many there are.
+    /// How many paths there are.
     pub(in crate::bgp) fn len(&self) -> usize {
-        self.entries.len()
+        self.paths
     }
 
     /// Empties it and lists what was in it.

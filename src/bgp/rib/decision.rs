@@ -81,6 +81,8 @@ pub(in crate::bgp) struct BgpFacts<'a> {
 /// What the decision looks at in a peer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::bgp) struct PeerFacts {
+    /// Which one: its place in the configuration.
+    pub(in crate::bgp) id: PeerId,
     /// It is of another AS.
     pub(in crate::bgp) external: bool,
     /// Our AS, which is the neighbour AS of a route with an empty path.
@@ -116,6 +118,8 @@ pub(in crate::bgp) enum Clause {
     ClusterList,
     /// Lower peer address.
     PeerAddress,
+    /// Lesser attributes, of two paths from one peer.
+    Attributes,
 }
 
 impl fmt::Display for Clause {
@@ -133,6 +137,7 @@ impl fmt::Display for Clause {
             Self::RouterId => "originator or router ID is higher (RFC 4271 §9.1.2.2 f, RFC 4456 §9)",
             Self::ClusterList => "cluster list is longer (RFC 4456 §9)",
             Self::PeerAddress => "peer address is higher (RFC 4271 §9.1.2.2 g)",
+            Self::Attributes => "the same peer has another path as good (RFC 7911 §2)",
         })
     }
 }
@@ -164,7 +169,11 @@ pub(in crate::bgp) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Clause>
     field.keep_least(Clause::ClusterList, |index| bgp(index).map(|route| route.attributes.cluster_list.len()));
     field.keep_least(Clause::PeerAddress, |index| bgp(index).map(|route| route.peer.address));
     // Two sessions to one address (calico-behaviour 7.3): the one configured first.
-    field.keep_least(Clause::PeerAddress, |index| index);
+    field.keep_least(Clause::PeerAddress, |index| bgp(index).map(|route| route.peer.id));
+    // Several paths of one peer: no RFC says which. Neither the order in which they came nor their identifiers may, so that the same
+    // paths always give the same table.
+    field.keep_least(Clause::Attributes, |index| bgp(index).map(|route| (route.attributes.next_hop, route.attributes)));
+    field.keep_least(Clause::Attributes, |index| index);
     field.lost
 }
 
@@ -256,6 +265,7 @@ mod tests {
                     resolvable: route.resolvable,
                     igp_metric: route.igp_metric,
                     peer: PeerFacts {
+                        id: PeerId(0),
                         external: route.external,
                         local_as: Asn(64512),
                         router_id: route.router_id,
@@ -400,6 +410,7 @@ mod tests {
             resolvable: true,
             igp_metric: Some(0),
             peer: PeerFacts {
+                id: PeerId(0),
                 external: true,
                 local_as: Asn(1),
                 router_id: BgpIdentifier("1.1.1.1".parse().unwrap()),

@@ -1,7 +1,6 @@
 //! Loc-RIB: every path of every prefix, and which one is selected.
 
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,73 +8,28 @@ use hashbrown::HashTable;
 use ipnet::{IpNet, Ipv4Net};
 use rustc_hash::FxBuildHasher;
 
-use super::path::{Millis, Path, PathSource, Paths, SourceKey};
+use super::fib_hop::FibHop;
+use super::path::{Millis, Path, PathId, PathSource, Paths, SourceKey};
 use crate::bgp::event::PeerId;
-use crate::bgp::next_hop::Resolution;
-use crate::net::{IfName, NextHop, Route, RouteKind, RouteProtocol};
 
 /// A prefix's number in one table, used again once nobody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::bgp) struct EntryId(pub(in crate::bgp) u32);
 
-/// How a route goes into the kernel: a route without its destination, shared by all that go the same way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::bgp) struct FibHop {
-    /// Forward or drop.
-    pub(in crate::bgp) kind: RouteKind,
-    /// The gateway.
-    pub(in crate::bgp) via: Option<IpAddr>,
-    /// The interface.
-    pub(in crate::bgp) dev: Option<IfName>,
-    /// The metric.
-    pub(in crate::bgp) metric: u32,
-    /// Whether the gateway counts as on the link.
-    pub(in crate::bgp) onlink: bool,
-    /// Several ways instead of one gateway and interface.
-    pub(in crate::bgp) nexthops: Vec<NextHop>,
-}
-
-impl FibHop {
-    /// Nowhere.
-    pub(in crate::bgp) fn blackhole() -> Self {
-        Self { kind: RouteKind::Blackhole, via: None, dev: None, metric: 0, onlink: false, nexthops: Vec::new() }
-    }
-
-    /// The way that `route` goes.
-    pub(in crate::bgp) fn of(route: &Route) -> Self {
-        let Route { kind, via, dev, metric, onlink, nexthops, .. } = route.clone();
-        Self { kind, via, dev, metric, onlink, nexthops }
-    }
-
-    /// The way that `resolution` found.
-    pub(in crate::bgp) fn through(resolution: &Resolution) -> Self {
-        let Resolution { gateway, dev, .. } = resolution;
-        Self { kind: RouteKind::Unicast, via: Some(*gateway), dev: Some(dev.clone()), ..Self::blackhole() }
-    }
-
-    /// The `proto bird` route to `dst` this way.
-    pub(in crate::bgp) fn route(&self, dst: impl Into<IpNet>) -> Route {
-        Route {
-            kind: self.kind,
-            via: self.via,
-            dev: self.dev.clone(),
-            proto: RouteProtocol::BIRD,
-            metric: self.metric,
-            onlink: self.onlink,
-            nexthops: self.nexthops.clone(),
-            ..Route::unicast(dst)
-        }
-    }
-}
+/// A prefix has no more paths than this: what comes beyond them is as if it had been withdrawn, or a peer with ADD-PATH could have us
+/// compare without end.
+const MOST_PATHS: usize = 1024;
 
 /// What is known of one prefix.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::bgp) struct Entry {
     /// The kernel's table has shown our route.
     pub(in crate::bgp) acknowledged: bool,
     /// The kernel refused our route.
     pub(in crate::bgp) kernel_failed: bool,
     dirty: bool,
+    /// The first group of peers that the paths got to when the peers were last told.
+    pub(in crate::bgp) reach: u8,
     /// Peers whose Adj-RIB-Out refers to the entry.
     holders: u32,
     /// Every path; the selected one first.
@@ -85,13 +39,34 @@ pub(in crate::bgp) struct Entry {
 }
 
 impl Entry {
+    fn new() -> Self {
+        Self {
+            acknowledged: false,
+            kernel_failed: false,
+            dirty: false,
+            reach: u8::MAX,
+            holders: 0,
+            paths: Paths::None,
+            installed: None,
+        }
+    }
+
     /// The selected path, as of the last decision.
     pub(in crate::bgp) fn best(&self) -> Option<&Path> {
         self.paths.first().filter(|path| path.lost.is_none())
     }
+
+    fn free_path_id(&self) -> Option<PathId> {
+        let is_free = |id: &PathId| self.paths.iter().all(|path| path.id != *id);
+        if self.paths.len() >= MOST_PATHS {
+            return None;
+        }
+        (0..=self.paths.len() as u16).map(PathId).find(is_free)
+    }
 }
 
-/// An entry about which the decision is to be made again.
+/// An entry about which the decision is to be made again: some path, selected or not, is another one than the peers were last told to see,
+/// or goes another way.
 #[derive(Debug)]
 pub(in crate::bgp) struct Marked {
     /// Which one.
@@ -119,26 +94,35 @@ pub(in crate::bgp) struct LocRib {
 }
 
 impl LocRib {
-    /// Puts in a path in place of the one of the same source. An equal path changes nothing.
-    pub(in crate::bgp) fn insert(&mut self, now: Instant, prefix: Ipv4Net, source: PathSource) -> EntryId {
+    /// Puts in a path in place of the one of the same source and path identifier: the entry, and whether the path is one more. An
+    /// equal path changes nothing. `None` where there are too many paths already.
+    pub(in crate::bgp) fn insert(
+        &mut self,
+        now: Instant,
+        prefix: Ipv4Net,
+        source: PathSource,
+        received_id: u32,
+    ) -> Option<(EntryId, bool)> {
         let since = self.time(now);
         let id = self.id_or_new(prefix);
-        let Some(entry) = self.get_mut(id) else { return id };
-        let known = entry.paths.iter().position(|path| path.source.key() == source.key());
-        if let Some(path) = known.map(|index| &mut entry.paths[index])
-            && path.source.is(&source)
-        {
-            path.stale = false;
-            return id;
-        }
+        let entry = self.get_mut(id)?;
+        let known = entry.paths.iter().position(|path| path.is_of(source.key(), received_id));
+        let number = match known.map(|index| &mut entry.paths[index]) {
+            Some(path) if path.source.is(&source) => {
+                path.stale = false;
+                return Some((id, false));
+            }
+            Some(path) => path.id,
+            None => entry.free_path_id()?,
+        };
         self.mark(id);
-        let Some(entry) = self.get_mut(id) else { return id };
-        let path = Path { source, since, lost: None, stale: false };
+        let path = Path { source, received_id, since, id: number, lost: None, stale: false };
+        let entry = self.get_mut(id)?;
         match known {
             Some(index) => entry.paths[index] = path,
             None => entry.paths.push(path),
         }
-        id
+        Some((id, known.is_none()))
     }
 
     /// How long a path has been there.
@@ -160,15 +144,22 @@ impl LocRib {
         }
     }
 
-    /// Takes out the path that `source` has in `id`.
-    pub(in crate::bgp) fn remove(&mut self, id: EntryId, source: SourceKey) {
-        let Some(entry) = self.get(id) else { return };
-        if let Some(index) = entry.paths.iter().position(|path| path.source.key() == source) {
+    /// Takes out the paths that `source` has in `id` and that are to `go`; how many.
+    pub(in crate::bgp) fn remove(&mut self, id: EntryId, source: SourceKey, go: impl Fn(&Path) -> bool) -> usize {
+        let goes = |path: &Path| path.source.key() == source && go(path);
+        let gone = self.get(id).map_or(0, |entry| entry.paths.iter().filter(|path| goes(path)).count());
+        if gone > 0 {
             self.mark(id);
             if let Some(entry) = self.get_mut(id) {
-                entry.paths.remove(index);
+                entry.paths.remove(goes);
             }
         }
+        gone
+    }
+
+    /// Whether `source` has a path in `id`.
+    pub(in crate::bgp) fn has(&self, id: EntryId, source: SourceKey) -> bool {
+        self.get(id).is_some_and(|entry| entry.paths.iter().any(|path| path.source.key() == source))
     }
 
     /// Marks the paths that `peer` has in `id` as stale.
@@ -177,12 +168,6 @@ impl LocRib {
         for path in paths.filter(|path| path.source.key() == SourceKey::Peer(peer)) {
             path.stale = true;
         }
-    }
-
-    /// Whether `peer` has a path in `id` that is stale.
-    pub(in crate::bgp) fn is_stale(&self, id: EntryId, peer: PeerId) -> bool {
-        let mut paths = self.get(id).into_iter().flat_map(|entry| entry.paths.iter());
-        paths.any(|path| path.stale && path.source.key() == SourceKey::Peer(peer))
     }
 
     /// Has the decision made again for `id`. To be called before anything that may change it.
@@ -282,7 +267,7 @@ impl LocRib {
             }
         };
         if let Some(slot) = slot(&mut self.entries, id) {
-            *slot = Some(Entry::default());
+            *slot = Some(Entry::new());
         }
         self.ids.insert_unique(hash(&prefix), id, |id| hash(&self.prefixes[id.0 as usize]));
         id
@@ -301,6 +286,8 @@ fn hash(prefix: &Ipv4Net) -> u64 {
 #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests {
     use super::*;
+    use crate::bgp::wire::Attributes;
+    use crate::net::IfName;
 
     fn prefix(text: &str) -> Ipv4Net {
         text.parse().unwrap()
@@ -312,17 +299,17 @@ mod tests {
 
     #[test]
     fn an_entry_of_one_path_is_small() {
-        assert!(size_of::<Option<Entry>>() <= 48, "{} bytes", size_of::<Option<Entry>>());
+        assert!(size_of::<Option<Entry>>() <= 56, "{} bytes", size_of::<Option<Entry>>());
     }
 
     #[test]
     fn a_mark_remembers_what_was_selected_before_the_first_change() {
         let (now, eth) = (Instant::now(), |index| PathSource::Direct(IfName::eth(index)));
         let mut rib = LocRib::default();
-        let id = rib.insert(now, prefix("10.0.0.0/8"), eth(0));
+        let (id, _) = rib.insert(now, prefix("10.0.0.0/8"), eth(0), 0).unwrap();
         assert!(rib.take_marked()[0].before.is_none());
-        rib.insert(now, prefix("10.0.0.0/8"), eth(1));
-        rib.remove(id, SourceKey::Direct);
+        rib.insert(now, prefix("10.0.0.0/8"), eth(1), 0);
+        rib.remove(id, SourceKey::Direct, |_| true);
         assert!(rib.take_marked()[0].before.as_ref().is_some_and(|before| before.is(&eth(0))));
     }
 
@@ -330,8 +317,8 @@ mod tests {
     fn a_path_ages_from_its_own_beginning() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let mut rib = LocRib::default();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
-        let id = rib.insert(now + second, prefix("11.0.0.0/8"), PathSource::Static(None));
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
+        let (id, _) = rib.insert(now + second, prefix("11.0.0.0/8"), PathSource::Static(None), 0).unwrap();
         assert_eq!(rib.age(now + 3 * second, &rib.get(id).unwrap().paths[0]), 2 * second);
     }
 
@@ -339,16 +326,16 @@ mod tests {
     fn an_entry_keeps_its_number_while_a_peer_refers_to_it() {
         let now = Instant::now();
         let mut rib = LocRib::default();
-        let id = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        let (id, _) = rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0).unwrap();
         rib.take_marked();
         rib.hold(id);
-        rib.remove(id, SourceKey::Static);
+        assert_eq!(rib.remove(id, SourceKey::Static, |_| true), 1);
         rib.take_marked();
         rib.free_if_unused(id);
         assert_eq!(rib.id(&IpNet::V4(prefix("10.0.0.0/8"))), Some(id));
         rib.release(id);
         assert_eq!(rib.id(&IpNet::V4(prefix("10.0.0.0/8"))), None);
-        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None)), id);
+        assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None), 0), Some((id, true)));
     }
 
     #[test]
@@ -356,9 +343,9 @@ mod tests {
         let now = Instant::now();
         let mut rib = LocRib::default();
         let eth = |index| PathSource::Direct(IfName::eth(index));
-        let id = rib.insert(now, prefix("10.0.0.0/8"), eth(0));
-        rib.insert(now, prefix("10.0.0.0/8"), eth(1));
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        let (id, _) = rib.insert(now, prefix("10.0.0.0/8"), eth(0), 0).unwrap();
+        rib.insert(now, prefix("10.0.0.0/8"), eth(1), 0);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
         let keys: Vec<_> = rib.get(id).unwrap().paths.iter().map(|path| path.source.key()).collect();
         assert_eq!(keys, [SourceKey::Direct, SourceKey::Static]);
         assert_eq!(marked(&mut rib), [id]);
@@ -368,9 +355,46 @@ mod tests {
     fn the_same_path_again_asks_for_no_decision() {
         let now = Instant::now();
         let mut rib = LocRib::default();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
         rib.take_marked();
-        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None));
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
         assert_eq!(marked(&mut rib), []);
+    }
+
+    #[test]
+    fn path_identifiers_cost_a_path_eight_bytes() {
+        assert!(size_of::<Path>() <= 40, "{} bytes", size_of::<Path>());
+    }
+
+    #[test]
+    fn paths_of_one_source_are_told_apart_by_their_identifiers_and_numbered_from_zero() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        let attributes = Arc::new(Attributes::local([10, 0, 0, 1].into()));
+        let mut insert = |received_id| {
+            let path = PathSource::Bgp(PeerId(0), Arc::clone(&attributes));
+            rib.insert(now, prefix("10.0.0.0/8"), path, received_id).unwrap()
+        };
+        let (id, _) = insert(70_000);
+        assert_eq!((insert(0), insert(70_000), insert(9)), ((id, true), (id, false), (id, true)));
+        let numbers = |rib: &LocRib| -> Vec<(u32, u16)> {
+            rib.get(id).unwrap().paths.iter().map(|path| (path.received_id, path.id.0)).collect()
+        };
+        assert_eq!(numbers(&rib), [(70_000, 0), (0, 1), (9, 2)]);
+        assert_eq!(rib.remove(id, SourceKey::Peer(PeerId(0)), |path| path.received_id == 0), 1);
+        rib.insert(now, prefix("10.0.0.0/8"), PathSource::Static(None), 0);
+        assert_eq!(numbers(&rib), [(70_000, 0), (9, 2), (0, 1)]);
+    }
+
+    #[test]
+    fn a_prefix_has_a_limited_number_of_paths() {
+        let now = Instant::now();
+        let mut rib = LocRib::default();
+        let attributes = Arc::new(Attributes::local([10, 0, 0, 1].into()));
+        let taken = (0..2000).filter(|received_id| {
+            let path = PathSource::Bgp(PeerId(0), Arc::clone(&attributes));
+            rib.insert(now, prefix("10.0.0.0/8"), path, *received_id).is_some()
+        });
+        assert_eq!(taken.count(), MOST_PATHS);
     }
 }

@@ -8,13 +8,15 @@
 mod adj_rib_in;
 mod adj_rib_out;
 mod decision;
+mod fib_hop;
 mod id_set;
 mod loc_rib;
 mod path;
 
 pub(super) use adj_rib_in::AdjRibIn;
-pub(super) use adj_rib_out::AdjRibOut;
+pub(super) use adj_rib_out::{AdjRibOut, Said};
 pub(super) use decision::{Candidate, Clause, PeerFacts, decide, is_resolvable};
+pub(super) use fib_hop::FibHop;
 pub(super) use id_set::IdSet;
-pub(super) use loc_rib::{Entry, EntryId, FibHop, LocRib, Marked};
-pub(super) use path::{Path, PathSource, SourceKey};
+pub(super) use loc_rib::{Entry, EntryId, LocRib, Marked};
+pub(super) use path::{Path, PathId, PathSource, SourceKey};

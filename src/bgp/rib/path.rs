@@ -9,7 +9,7 @@ use crate::bgp::event::PeerId;
 use crate::bgp::wire::Attributes;
 use crate::net::{IfName, Route};
 
-/// Which protocol instance a path came from: each has at most one path per prefix.
+/// Which protocol instance a path came from: each has at most one path per prefix and path identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bgp) enum SourceKey {
     /// `direct1`.
@@ -78,13 +78,28 @@ impl PathSource {
 pub(in crate::bgp) struct Path {
     /// What it is.
     pub(in crate::bgp) source: PathSource,
+    /// The path identifier that it came with (RFC 7911 §3); 0 without ADD-PATH, and for what did not come by BGP.
+    pub(in crate::bgp) received_id: u32,
     /// Since when.
     pub(super) since: Millis,
+    /// Which of its prefix's paths it is, the lowest number that was free: what it is told on with.
+    pub(in crate::bgp) id: PathId,
     /// The clause of the decision process that it lost by.
     pub(in crate::bgp) lost: Option<Clause>,
     /// From before its peer restarted or began to send everything again, and not announced since (RFC 4724 §4.2, RFC 7313 §4). As
     /// good as any other until it goes.
     pub(in crate::bgp) stale: bool,
+}
+
+/// A path's number among those of its prefix. It stays while the path's source and path identifier are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::bgp) struct PathId(pub(in crate::bgp) u16);
+
+impl Path {
+    /// Whether it is the one that `source` announces with `received_id`.
+    pub(super) fn is_of(&self, source: SourceKey, received_id: u32) -> bool {
+        self.source.key() == source && self.received_id == received_id
+    }
 }
 
 /// Milliseconds of a table's own time, up to 49 days; it stands still then. A quarter of an `Instant`, of which there would be a million.
@@ -116,16 +131,17 @@ impl Paths {
         };
     }
 
-    /// Takes out the one at `index`.
-    pub(super) fn remove(&mut self, index: usize) {
+    /// Takes out those that are to `go`, and leaves the others in order: the selected one stays the first.
+    pub(super) fn remove(&mut self, go: impl Fn(&Path) -> bool) {
         match self {
             Self::Several(paths) => {
-                paths.remove(index);
-                if paths.len() == 1 {
+                paths.retain(|path| !go(path));
+                if paths.len() < 2 {
                     *self = paths.pop().map_or(Self::None, Self::One);
                 }
             }
-            Self::None | Self::One(_) => *self = Self::None,
+            Self::One(path) if go(path) => *self = Self::None,
+            Self::None | Self::One(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Speaker;
 use super::show::attributes_view;
 use crate::bgp::event::PeerId;
 use crate::bgp::policy::{self, ExportPeer, ExportRoute};
-use crate::bgp::rib::EntryId;
+use crate::bgp::rib::{Entry, EntryId, Path};
 use crate::bgp::view::PathView;
 
 impl Speaker {
@@ -16,16 +16,33 @@ impl Speaker {
         let Some(peer) = self.peers.get(id.0 as usize) else { return Vec::new() };
         let local = peer.session().and_then(|session| session.local).or(peer.config().local);
         let Some(local) = local else { return Vec::new() };
-        let target = ExportPeer { id, config: peer.config(), local };
+        let target = &ExportPeer { id, config: peer.config(), local };
         let told = self.rib.iter().filter(|(entry, _)| peer.adj_rib_out.has_sent(*entry));
-        let mut views: Vec<PathView> = told.filter_map(|(entry, _)| self.exported_view(now, entry, &target)).collect();
-        views.sort_unstable_by_key(|view| view.prefix);
+        let mut views: Vec<PathView> = told
+            .flat_map(|(id, entry)| {
+                let all_paths = peer.adj_rib_out.all_paths;
+                let sent = if all_paths { peer.adj_rib_out.sent_paths(id) } else { Vec::new() };
+                let paths = entry.paths.iter().filter(move |path| sent.contains(&path.id));
+                entry
+                    .best()
+                    .filter(|_| !all_paths)
+                    .into_iter()
+                    .chain(paths)
+                    .filter_map(move |path| self.exported_view(now, (id, entry), path, target))
+            })
+            .collect();
+        // Paths of one prefix stay in their order, the best first.
+        views.sort_by_key(|view| view.prefix);
         views
     }
 
-    fn exported_view(&self, now: Instant, id: EntryId, target: &ExportPeer<'_>) -> Option<PathView> {
-        let entry = self.rib.get(id)?;
-        let path = entry.best()?;
+    fn exported_view(
+        &self,
+        now: Instant,
+        (id, entry): (EntryId, &Entry),
+        path: &Path,
+        target: &ExportPeer<'_>,
+    ) -> Option<PathView> {
         let from = self.source_peer(&path.source);
         let dev = self.next_hops.device(&path.source);
         let route = ExportRoute { prefix: self.rib.prefix(id), source: &path.source, from, dev };

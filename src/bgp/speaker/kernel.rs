@@ -47,11 +47,11 @@ impl Speaker {
 
     fn learn(&mut self, now: Instant, prefix: IpNet, source: Option<PathSource>, key: SourceKey) {
         match (source, prefix) {
-            (Some(source), IpNet::V4(prefix)) => drop(self.rib.insert(now, prefix, source)),
+            (Some(source), IpNet::V4(prefix)) => drop(self.rib.insert(now, prefix, source, 0)),
             (Some(_), IpNet::V6(_)) => {}
             (None, _) => {
                 if let Some(id) = self.rib.id(&prefix) {
-                    self.rib.remove(id, key);
+                    self.rib.remove(id, key, |_| true);
                 }
             }
         }

@@ -4,6 +4,8 @@
 //! that this touched, and what changed goes to the kernel and into the queues of the other peers. Nothing costs more than the peers
 //! and prefixes that it is about.
 
+mod all_paths;
+mod announcements;
 mod exported;
 mod kernel;
 mod recovery;
@@ -55,6 +57,8 @@ pub struct Speaker {
     hops: HashSet<Arc<FibHop>, FxBuildHasher>,
     /// Peers that are Established, by [`Reach`](super::policy::Reach).
     up: [Vec<PeerId>; 3],
+    /// How many of them get every path (RFC 7911).
+    all_paths: usize,
     /// What some prefixes come to for a peer, as long as nothing has changed.
     rounds: VecDeque<Arc<Round>>,
     /// Shutdown came: the kernel keeps what it has (BIRD's `persist`, calico-behaviour 3.2).
@@ -88,6 +92,7 @@ impl Speaker {
             next_hops: NextHops::default(),
             hops: HashSet::default(),
             up: Default::default(),
+            all_paths: 0,
             rounds: VecDeque::new(),
             ended: false,
             recovery: None,
@@ -120,7 +125,7 @@ impl Speaker {
                 }
                 for (prefix, source) in local_routes(&self.config) {
                     if let IpNet::V4(prefix) = prefix {
-                        self.rib.insert(now, prefix, source);
+                        self.rib.insert(now, prefix, source, 0);
                     }
                 }
                 self.every_peer(now, &mut actions, |peer, effects| peer.start(now, effects));

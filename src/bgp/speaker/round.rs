@@ -1,4 +1,5 @@
-//! A round of UPDATEs: what some prefixes come to for a peer, and for every other one that is told things alike.
+//! A round of UPDATEs: what some prefixes come to for a peer that gets the selected path only, and for every other one that is told things
+//! alike.
 //!
 //! Peers of one form (a peer group) that keep up are to be told the same prefixes one after the other. The first of them has the
 //! UPDATEs worked out and encoded; for the others they are copied.
@@ -6,16 +7,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
+use bytes::Bytes;
+use ipnet::IpNet;
 
 use super::Speaker;
+use super::announcements::Announcements;
 use crate::bgp::config::SpeakerConfig;
 use crate::bgp::event::PeerId;
-use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute, Reach};
-use crate::bgp::rib::EntryId;
-use crate::bgp::wire::{self, Attributes, Context, Nlri};
+use crate::bgp::policy::{AttributeKey, ExportPeer, Reach};
+use crate::bgp::rib::{EntryId, PathSource};
+use crate::bgp::wire::{Context, Nlri};
 
 /// How many rounds are kept: peers may be this far apart and still be served together.
 const KEPT: usize = 16;
@@ -63,7 +64,7 @@ impl Speaker {
             return Arc::clone(round);
         }
         let round = Arc::new(self.work_out(target, context, batch));
-        let several = self.up.iter().map(Vec::len).sum::<usize>() > 1;
+        let several = self.up.iter().map(Vec::len).sum::<usize>() - self.all_paths > 1;
         if several && round.batch.len() >= KEPT_FROM && !round.from.contains(&target.id) {
             if self.rounds.len() == KEPT {
                 self.rounds.pop_front();
@@ -75,82 +76,46 @@ impl Speaker {
 
     /// Works out what each entry means for the peer now, and packs what shares its attributes.
     fn work_out(&self, target: &ExportPeer<'_>, context: &Context, batch: Vec<EntryId>) -> Round {
-        let mut groups: Vec<Group> = Vec::new();
-        let mut group_of: HashMap<AttributeKey, usize, FxBuildHasher> = HashMap::default();
-        let mut last: Option<(AttributeKey, usize)> = None;
+        let mut announcements = Announcements::default();
         let (mut from, mut refused) = (Vec::new(), Vec::new());
         for &id in &batch {
-            let Some((key, nlri)) = self.exported(id, target, &mut from) else {
-                refused.push(id);
-                continue;
-            };
-            // What came together mostly stands together.
-            let index = match &last {
-                Some((same, index)) if *same == key => *index,
-                _ => *group_of.entry_ref(&key).or_insert(groups.len()),
-            };
-            if index == groups.len()
-                && let Some(source) = self.selected(id)
-            {
-                let attributes =
-                    policy::exported_attributes(&self.config, source, self.source_peer(source), key.changes(), target);
-                groups.push(Group { attributes, entries: Vec::new(), nlri: Vec::new() });
-            }
-            groups[index].entries.push(id);
-            groups[index].nlri.push(nlri);
-            last = Some((key, index));
-        }
-        let (mut out, mut announced, mut messages) = (BytesMut::new(), Vec::with_capacity(batch.len()), 0);
-        for Group { attributes, entries, nlri } in groups {
-            let mut done = 0;
-            while done < nlri.len() {
-                match wire::encode_announcement(&attributes, &nlri[done..], context, &mut out) {
-                    Ok(taken) if taken > 0 => {
-                        messages += 1;
-                        announced.extend_from_slice(&entries[done..done + taken]);
-                        done += taken;
-                    }
-                    // Attributes that fit into no message: such a route cannot be passed on, and what the peer has of it is out of date.
-                    Ok(_) | Err(_) => {
-                        refused.extend_from_slice(&entries[done..]);
-                        done = nlri.len();
-                    }
+            match self.selected_for(id, target, &mut from) {
+                Some((prefix, source, key)) => {
+                    announcements.push(&key, id, Nlri::from(prefix), || self.exported_attributes(source, &key, target))
                 }
+                None => refused.push(id),
             }
         }
+        let encoded = announcements.encode(context);
+        refused.extend(encoded.refused.into_iter().map(|(id, _)| id));
         Round {
             peer: target.id,
             local: target.local,
             context: *context,
             batch,
             from,
-            announced,
+            announced: encoded.announced,
             refused,
-            announcements: out.freeze(),
-            messages,
+            announcements: encoded.bytes.freeze(),
+            messages: encoded.messages,
         }
     }
 
-    /// What the peer is to be told of an entry, if anything. Whom the entry came from is noted in `seen`.
-    fn exported(&self, id: EntryId, target: &ExportPeer<'_>, seen: &mut Vec<PeerId>) -> Option<(AttributeKey, Nlri)> {
+    /// The selected path of an entry, if the peer is to be told of it. Whom it came from is noted in `seen`.
+    fn selected_for(
+        &self,
+        id: EntryId,
+        target: &ExportPeer<'_>,
+        seen: &mut Vec<PeerId>,
+    ) -> Option<(IpNet, &PathSource, AttributeKey)> {
         let entry = self.rib.get(id)?;
         let source = &entry.best()?.source;
-        let from = self.source_peer(source);
-        if let Some(from) = from
-            && !seen.contains(&from.id)
+        if let PathSource::Bgp(from, _) = source
+            && !seen.contains(from)
         {
-            seen.push(from.id);
+            seen.push(*from);
         }
         let prefix = self.rib.prefix(id);
-        let route = ExportRoute { prefix, source, from, dev: self.next_hops.device(source) };
-        let changes = policy::export(&self.config.policy, &route, target)?;
-        Some((AttributeKey::of(source, changes), Nlri::from(prefix)))
+        Some((prefix, source, self.exported(prefix, source, target)?))
     }
-}
-
-/// Prefixes that go out with the same attributes.
-struct Group {
-    attributes: Attributes,
-    entries: Vec<EntryId>,
-    nlri: Vec<Nlri>,
 }

@@ -11,9 +11,9 @@ use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
 use crate::bgp::policy::{self, Reach, SourcePeer};
 use crate::bgp::rib::{
-    Candidate, Clause, EntryId, FibHop, Marked, PathSource, PeerFacts, SourceKey, decide, is_resolvable,
+    Candidate, Clause, EntryId, FibHop, Marked, Path, PathSource, PeerFacts, SourceKey, decide, is_resolvable,
 };
-use crate::bgp::wire::{RefreshKind, Update};
+use crate::bgp::wire::{Nlri, RefreshKind, Update};
 use crate::net::BgpIdentifier;
 
 /// More distinct ways into the kernel than this are looked through for unused ones.
@@ -24,7 +24,11 @@ impl Speaker {
     pub(super) fn peer_up(&mut self, id: PeerId) {
         // It may have another identifier than before, which goes out with what came from it.
         self.rounds.clear();
-        self.up[Reach::of(self.peers[id.0 as usize].config()) as usize].push(id);
+        let peer = &mut self.peers[id.0 as usize];
+        let all_paths = peer.established().is_some_and(|session| session.context.add_path_send_v4);
+        peer.adj_rib_out.all_paths = all_paths;
+        self.all_paths += usize::from(all_paths);
+        self.up[Reach::of(peer.config()) as usize].push(id);
         if !self.is_recovering() {
             self.queue_table(id);
         }
@@ -40,7 +44,7 @@ impl Speaker {
     pub(super) fn peer_down(&mut self, id: PeerId) {
         self.forget_told(id);
         for entry in self.peers[id.0 as usize].adj_rib_in.clear() {
-            self.rib.remove(entry, SourceKey::Peer(id));
+            self.rib.remove(entry, SourceKey::Peer(id), |_| true);
         }
     }
 
@@ -59,7 +63,9 @@ impl Speaker {
         for up in &mut self.up {
             up.retain(|other| *other != id);
         }
-        for entry in self.peers[id.0 as usize].adj_rib_out.clear() {
+        let out = &mut self.peers[id.0 as usize].adj_rib_out;
+        self.all_paths -= usize::from(out.all_paths);
+        for entry in out.clear() {
             self.rib.release(entry);
         }
     }
@@ -71,18 +77,25 @@ impl Speaker {
 
     /// Takes out the peer's paths that are stale.
     pub(super) fn drop_stale(&mut self, id: PeerId) {
-        let entries = self.peers[id.0 as usize].adj_rib_in.iter();
-        let stale: Vec<EntryId> = entries.filter(|entry| self.rib.is_stale(*entry, id)).collect();
-        for entry in stale {
-            self.peers[id.0 as usize].adj_rib_in.remove(entry);
-            self.rib.remove(entry, SourceKey::Peer(id));
+        let entries: Vec<EntryId> = self.peers[id.0 as usize].adj_rib_in.iter().collect();
+        for entry in entries {
+            self.drop_paths(entry, id, |path| path.stale);
+        }
+    }
+
+    /// Takes out those of the peer's paths in `entry` that are to `go`.
+    fn drop_paths(&mut self, entry: EntryId, id: PeerId, go: impl Fn(&Path) -> bool) {
+        let gone = self.rib.remove(entry, SourceKey::Peer(id), go);
+        if gone > 0 {
+            let empty = !self.rib.has(entry, SourceKey::Peer(id));
+            self.peers[id.0 as usize].adj_rib_in.remove(entry, gone, empty);
         }
     }
 
     /// An UPDATE.
     pub(super) fn peer_update(&mut self, now: Instant, id: PeerId, update: Update) {
         for nlri in &update.withdrawn {
-            self.withdraw(id, &nlri.prefix);
+            self.withdraw(id, nlri);
         }
         let Some(attributes) = update.attributes else { return };
         let config = Arc::clone(&self.config);
@@ -96,14 +109,16 @@ impl Speaker {
             };
             let attributes = match imported {
                 None => {
-                    self.withdraw(id, &nlri.prefix);
+                    self.withdraw(id, nlri);
                     continue;
                 }
                 Some(None) => Arc::clone(&attributes),
                 Some(Some(changed)) => self.interner.intern(changed),
             };
-            let entry = self.rib.insert(now, prefix, PathSource::Bgp(id, attributes));
-            self.peers[id.0 as usize].adj_rib_in.insert(entry);
+            let path = PathSource::Bgp(id, attributes);
+            if let Some((entry, true)) = self.rib.insert(now, prefix, path, nlri.path_id.unwrap_or(0)) {
+                self.peers[id.0 as usize].adj_rib_in.insert(entry);
+            }
         }
     }
 
@@ -121,6 +136,7 @@ impl Speaker {
                 }
                 out.refresh_begin_due = enhanced;
                 out.refresh_end_due = enhanced;
+                out.forget_said();
                 self.queue_everything(id);
             }
             RefreshKind::Begin => {
@@ -154,6 +170,7 @@ impl Speaker {
                 Candidate::of(&path.source, &mut self.next_hops, |peer| {
                     let peer = &self.peers[peer.0 as usize];
                     PeerFacts {
+                        id: peer.id,
                         external: peer.is_external(),
                         local_as: peer.config().local_as,
                         router_id: peer.identifier.unwrap_or(BgpIdentifier(Ipv4Addr::UNSPECIFIED)),
@@ -205,7 +222,8 @@ impl Speaker {
         hop
     }
 
-    /// Queues each prefix for whoever is told, or has been told, something about it; for nobody if the selected path is as it was.
+    /// Queues each prefix for whoever is told, or has been told, something about it; if the selected path is as it was, only for those
+    /// who get every path.
     ///
     /// What came in one UPDATE went the same way before and goes the same way now: whom that concerns is asked once.
     pub(super) fn tell_peers(&mut self, marked: &[Marked], told: &mut BTreeSet<PeerId>) {
@@ -217,9 +235,7 @@ impl Speaker {
             };
             let run;
             (run, rest) = rest.split_at(rest.iter().take_while(alike).count().max(1));
-            if !is_same(before, now.as_ref()) {
-                self.tell_change(run, before, now.as_ref(), told);
-            }
+            self.tell_change(run, before, now.as_ref(), told);
         }
     }
 
@@ -231,6 +247,12 @@ impl Speaker {
         now: Option<&PathSource>,
         told: &mut BTreeSet<PeerId>,
     ) {
+        // What was selected before is one of the paths that there were before.
+        let first = run.iter().map(|Marked { id, .. }| self.update_reach(*id)).min().unwrap_or(u8::MAX);
+        let unchanged = is_same(before, now);
+        if unchanged && self.all_paths == 0 {
+            return;
+        }
         if let Some(PathSource::Bgp(peer, _)) = before {
             let preferred = &mut self.peers[peer.0 as usize].preferred;
             *preferred = preferred.saturating_sub(run.len());
@@ -238,22 +260,27 @@ impl Speaker {
         if let Some(PathSource::Bgp(peer, _)) = now {
             self.peers[peer.0 as usize].preferred += run.len();
         }
-        let first = |source: Option<&PathSource>| match source {
-            Some(source) => Reach::first(self.source_peer(source)) as usize,
-            None => Reach::External as usize + 1,
-        };
-        let first = first(before).min(first(now)).min(self.up.len());
-        let concerned: Vec<PeerId> = self.up[first..].iter().flatten().copied().collect();
+        let concerned = self.up.iter().skip(first.into()).flatten().copied();
+        let gets_told = |peer: &PeerId| !unchanged || self.peers[peer.0 as usize].adj_rib_out.all_paths;
+        let concerned: Vec<PeerId> = concerned.filter(gets_told).collect();
         for peer in concerned {
-            let may_pass = self.may_be_told(now, peer);
+            let selected_may_pass = now.is_some_and(|source| self.may_be_told(source, peer));
             let mut any = false;
             for Marked { id, .. } in run {
-                any |= self.queue(*id, peer, may_pass);
+                any |= self.queue(*id, peer, selected_may_pass);
             }
             if any {
                 told.insert(peer);
             }
         }
+    }
+
+    /// The first group of peers that the entry's paths get to, or got to when this was last asked.
+    fn update_reach(&mut self, id: EntryId) -> u8 {
+        let paths = self.rib.get(id).into_iter().flat_map(|entry| entry.paths.iter());
+        let reach = paths.map(|path| Reach::first(self.source_peer(&path.source)) as u8).min().unwrap_or(u8::MAX);
+        let before = self.rib.get_mut(id).map(|entry| std::mem::replace(&mut entry.reach, reach));
+        before.map_or(reach, |before| before.min(reach))
     }
 
     fn queue_everything(&mut self, peer: PeerId) {
@@ -263,27 +290,30 @@ impl Speaker {
         }
         let entries: Vec<EntryId> = self.rib.iter().map(|(id, _)| id).collect();
         for id in entries {
-            let may_pass = self.may_be_told(self.selected(id), peer);
-            self.queue(id, peer, may_pass);
+            let selected_may_pass = self.selected(id).is_some_and(|source| self.may_be_told(source, peer));
+            self.queue(id, peer, selected_may_pass);
         }
     }
 
-    /// Queues a prefix for a peer that may be told it or has been; whether it did.
-    fn queue(&mut self, id: EntryId, peer: PeerId, may_pass: bool) -> bool {
-        let out = &mut self.peers[peer.0 as usize].adj_rib_out;
-        if !may_pass && !out.has_sent(id) {
+    /// Queues a prefix for a peer that may be told it or has been; whether it did. The caller says whether its selected path may pass.
+    fn queue(&mut self, id: EntryId, peer: PeerId, selected_may_pass: bool) -> bool {
+        let out = &self.peers[peer.0 as usize].adj_rib_out;
+        let other_may_pass = || {
+            let mut paths = self.rib.get(id).into_iter().flat_map(|entry| entry.paths.iter());
+            out.all_paths && paths.any(|path| self.may_be_told(&path.source, peer))
+        };
+        if !selected_may_pass && !out.has_sent(id) && !other_may_pass() {
             return false;
         }
-        if out.queue(id) {
+        if self.peers[peer.0 as usize].adj_rib_out.queue(id) {
             self.rib.hold(id);
         }
         true
     }
 
     /// Whether a prefix that goes as `source` may be told to `peer`, as far as the prefix does not matter.
-    fn may_be_told(&self, source: Option<&PathSource>, peer: PeerId) -> bool {
-        let config = self.peers[peer.0 as usize].config();
-        source.is_some_and(|source| policy::may_pass(self.source_peer(source), peer, config))
+    fn may_be_told(&self, source: &PathSource, peer: PeerId) -> bool {
+        policy::may_pass(self.source_peer(source), peer, self.peers[peer.0 as usize].config())
     }
 
     /// The selected path of an entry.
@@ -298,11 +328,12 @@ impl Speaker {
         Some(SourcePeer::of(&self.config, *id, identifier.unwrap_or(self.config.router_id)))
     }
 
-    fn withdraw(&mut self, id: PeerId, prefix: &IpNet) {
-        if let Some(entry) = self.rib.id(prefix)
-            && self.peers[id.0 as usize].adj_rib_in.remove(entry)
+    fn withdraw(&mut self, id: PeerId, nlri: &Nlri) {
+        if let Some(entry) = self.rib.id(&nlri.prefix)
+            && self.peers[id.0 as usize].adj_rib_in.contains(entry)
         {
-            self.rib.remove(entry, SourceKey::Peer(id));
+            let received_id = nlri.path_id.unwrap_or(0);
+            self.drop_paths(entry, id, |path| path.received_id == received_id);
         }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use ipnet::IpNet;
 
 use super::Speaker;
 use crate::bgp::event::{ConnectionId, PeerId};
-use crate::bgp::policy::ExportPeer;
-use crate::bgp::rib::EntryId;
+use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute};
+use crate::bgp::rib::{EntryId, PathSource};
 use crate::bgp::view::State;
-use crate::bgp::wire::{self, Context, Family, Nlri, RefreshKind};
+use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
 
 /// Prefixes looked at for one round of UPDATEs: enough to fill messages, few enough not to exceed a driver's buffer by much.
 const ROUND: usize = 2048;
@@ -62,7 +63,10 @@ impl Speaker {
         }
         let batch = peer.adj_rib_out.dequeue(ROUND);
         if !batch.is_empty() {
-            self.transmit_routes(target, context, batch, out);
+            match context.add_path_send_v4 {
+                true => self.transmit_all_paths(target, context, &batch, out),
+                false => self.transmit_selected(target, context, batch, out),
+            }
             return true;
         }
         let markers = &mut peer.adj_rib_out;
@@ -80,27 +84,26 @@ impl Speaker {
         false
     }
 
-    /// Brings the peer up to date about each entry.
-    fn transmit_routes(&mut self, target: &ExportPeer<'_>, context: &Context, batch: Vec<EntryId>, out: &mut BytesMut) {
+    /// Brings a peer that gets the selected path only up to date about each entry.
+    fn transmit_selected(
+        &mut self,
+        target: &ExportPeer<'_>,
+        context: &Context,
+        batch: Vec<EntryId>,
+        out: &mut BytesMut,
+    ) {
         let round = self.round(target, context, batch);
         let mut withdrawn: Vec<Nlri> = Vec::new();
         for &id in &round.refused {
             self.unsend(id, target.id, &mut withdrawn);
         }
-        let mut messages = round.messages;
-        let mut rest = &withdrawn[..];
-        while !rest.is_empty() {
-            // At least one is taken, or none fits ever.
-            let taken = wire::encode_withdrawal(rest, context, out).max(1);
-            messages += 1;
-            rest = &rest[taken.min(rest.len())..];
-        }
+        let withdrawals = encode_withdrawals(&withdrawn, context, out);
         out.extend_from_slice(&round.announcements);
         let peer = &mut self.peers[target.id.0 as usize];
         for &id in &round.announced {
             peer.adj_rib_out.announce(id);
         }
-        peer.counts.updates_sent += messages;
+        peer.counts.updates_sent += withdrawals + round.messages;
     }
 
     /// The entry is not to be with the peer: withdraw it if it is, and let go of it.
@@ -110,4 +113,34 @@ impl Speaker {
         }
         self.rib.release(id);
     }
+
+    /// Whether the peer is to be told of a path, and what its attributes then depend on.
+    pub(super) fn exported(&self, prefix: IpNet, source: &PathSource, target: &ExportPeer<'_>) -> Option<AttributeKey> {
+        let route = ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) };
+        let changes = policy::export(&self.config.policy, &route, target)?;
+        Some(AttributeKey::of(source, changes))
+    }
+
+    /// The attributes that a path is told with.
+    pub(super) fn exported_attributes(
+        &self,
+        source: &PathSource,
+        key: &AttributeKey,
+        target: &ExportPeer<'_>,
+    ) -> Attributes {
+        policy::exported_attributes(&self.config, source, self.source_peer(source), key.changes(), target)
+    }
+}
+
+/// Appends the UPDATEs that withdraw all of these; how many.
+pub(super) fn encode_withdrawals(withdrawn: &[Nlri], context: &Context, out: &mut BytesMut) -> u64 {
+    let mut messages = 0;
+    let mut rest = withdrawn;
+    while !rest.is_empty() {
+        // At least one is taken, or none fits ever.
+        let taken = wire::encode_withdrawal(rest, context, out).max(1);
+        messages += 1;
+        rest = &rest[taken.min(rest.len())..];
+    }
+    messages
 }

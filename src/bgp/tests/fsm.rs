@@ -11,15 +11,16 @@ use crate::net::Asn;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn peer() -> TestNode {
+pub(super) fn peer() -> TestNode {
     node("172.18.0.3", 64512, &[])
 }
 
 /// The states to begin in, `Disabled` and `Waiting` being two ways to be Idle.
-const STATES: [&str; 7] = ["Disabled", "Waiting", "Active", "Connect", "OpenSent", "OpenConfirm", "Established"];
+pub(super) const STATES: [&str; 7] =
+    ["Disabled", "Waiting", "Active", "Connect", "OpenSent", "OpenConfirm", "Established"];
 
 /// A speaker in that state, and the connection that it is about.
-fn in_state(state: &str) -> (Hand, ConnectionId) {
+pub(super) fn in_state(state: &str) -> (Hand, ConnectionId) {
     let mut hand = Hand::started(&[peer()]);
     let steps = STATES.iter().position(|name| *name == state).unwrap();
     let nobody = ConnectionId(9999);
@@ -51,7 +52,7 @@ fn in_state(state: &str) -> (Hand, ConnectionId) {
 }
 
 /// What `happens` makes of each state: the state that follows, what is sent, and whether a connection is dialled or closed.
-fn row(happens: impl Fn(&mut Hand, ConnectionId)) -> Vec<String> {
+pub(super) fn row(happens: impl Fn(&mut Hand, ConnectionId)) -> Vec<String> {
     let cell = |state: &&str| {
         let (mut hand, connection) = in_state(state);
         happens(&mut hand, connection);
@@ -202,6 +203,7 @@ fn an_attempt_under_way_outlasts_the_wait_after_a_failed_one() {
     assert_eq!((hand.dials, hand.state()), (1, State::Connect));
     hand.pass(Duration::from_millis(251));
     assert_eq!((hand.dials, hand.state(), hand.closed.len()), (2, State::Connect, 1));
+    assert_eq!(hand.session(0).last_error.as_deref(), Some("Socket: Connection timed out"));
     hand.event(Event::ConnectFailed { connection: hand.dialled.unwrap(), error: "Connection refused".into() });
     hand.pass(Duration::from_millis(50));
     assert_eq!((hand.dials, hand.state()), (3, State::Connect));

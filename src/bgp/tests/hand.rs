@@ -26,6 +26,8 @@ pub(super) struct Hand {
     pub(super) dials: usize,
     /// Connections that the speaker closed.
     pub(super) closed: Vec<ConnectionId>,
+    /// Connections on which the speaker sends path identifiers.
+    pub(super) with_identifiers: Vec<ConnectionId>,
     /// What the speaker sent.
     pub(super) messages: Vec<Message>,
     /// The same in words, since the last look.
@@ -53,6 +55,7 @@ impl Hand {
             dialled: None,
             dials: 0,
             closed: Vec::new(),
+            with_identifiers: Vec::new(),
             messages: Vec::new(),
             sent: Vec::new(),
             fib: Vec::new(),
@@ -115,7 +118,9 @@ impl Hand {
     fn note(&mut self, connection: ConnectionId, bytes: &[u8]) {
         let (mut decoder, mut interner) = (Decoder::new(), Interner::new());
         decoder.push(bytes);
-        let context = Context { four_octet_as: true, ..Context::default() };
+        let add_path_receive_v4 = self.with_identifiers.contains(&connection);
+        let context =
+            Context { four_octet_as: true, extended_messages: true, add_path_receive_v4, ..Context::default() };
         while let Some(message) = decoder.next(&context, &mut interner).expect("we send what we can read") {
             self.sent.push((connection, words(&message)));
             self.messages.push(message);
@@ -198,9 +203,13 @@ fn words(message: &Message) -> String {
         Message::RouteRefresh(_, kind) => format!("refresh {kind:?}"),
         Message::Update(update) if update.end_of_rib.is_some() => "End-of-RIB".into(),
         Message::Update(update) => {
-            let mut withdrawn: Vec<String> = update.withdrawn.iter().map(|nlri| format!("-{}", nlri.prefix)).collect();
+            let route = |nlri: &Nlri| match nlri.path_id {
+                Some(id) => format!("{}#{id}", nlri.prefix),
+                None => nlri.prefix.to_string(),
+            };
+            let mut withdrawn: Vec<String> = update.withdrawn.iter().map(|nlri| format!("-{}", route(nlri))).collect();
             withdrawn.sort();
-            let mut announced: Vec<String> = update.announced.iter().map(|nlri| format!("+{}", nlri.prefix)).collect();
+            let mut announced: Vec<String> = update.announced.iter().map(|nlri| format!("+{}", route(nlri))).collect();
             announced.sort();
             withdrawn.extend(announced);
             withdrawn.join(" ")

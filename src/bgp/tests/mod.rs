@@ -1,8 +1,12 @@
-//! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`), and many joined in memory
+//! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`, `extended_messages`,
+//! `add_path`, `conformance`), and many joined in memory
 //! (`simulation`, `convergence`, `chaos`).
 
+mod add_path;
 mod chaos;
+mod conformance;
 mod convergence;
+mod extended_messages;
 mod fsm;
 mod graceful_restart;
 mod hand;
@@ -83,6 +87,8 @@ pub(super) fn speaker_config(local: &TestNode, others: &[TestNode], timers: Time
             keepalive_time: None,
             ttl_security: None,
             password: None,
+            extended_messages: false,
+            add_path: false,
             expected_down: false,
             import_filters: Vec::new(),
             export_filters: Vec::new(),

@@ -49,7 +49,7 @@ impl Net {
     /// Makes `index` a plain router.
     fn router(&mut self, index: usize) {
         let config = &mut self.configs[index];
-        config.policy.export = ExportPolicy::Router { networks: config.statics.clone() };
+        config.policy.export = ExportPolicy::Router { networks: config.statics.clone(), transit: true };
         config.policy.pools.clear();
         config.peers.iter_mut().for_each(|peer| peer.next_hop = NextHopMode::Own);
     }
@@ -138,6 +138,8 @@ proptest! {
         wanted in proptest::collection::vec(any::<bool>(), 21),
         routers in proptest::collection::vec(any::<bool>(), 7),
         allowed in 0_u32..3,
+        add_path in proptest::collection::vec(any::<bool>(), 7),
+        reflectors in proptest::collection::vec(any::<bool>(), 7),
         seed: u64,
     ) {
         let nodes: Vec<TestNode> = numbers
@@ -151,6 +153,14 @@ proptest! {
         (0..nodes.len()).filter(|index| routers[*index]).for_each(|index| net.router(index));
         for config in &mut net.configs {
             config.peers.iter_mut().for_each(|peer| peer.allowed_local_as = allowed);
+        }
+        for (index, config) in net.configs.iter_mut().enumerate() {
+            let clients = reflectors[index] && index % 2 == 0;
+            config.cluster_id = clients.then_some(config.router_id);
+            for peer in &mut config.peers {
+                peer.add_path = add_path[index];
+                peer.rr_client = clients && !peer.is_external();
+            }
         }
         let Ok(solution) = solve(&net.sites(), &net.sessions, &[]) else { return Ok(()) };
         let configs = net.configs.iter().map(|config| (config.clone(), Vec::new())).collect();

@@ -133,7 +133,7 @@ impl From<IpNet> for Nlri {
 }
 
 /// The attributes of a route. Interned: equal sets of one speaker are one allocation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attributes {
     /// ORIGIN (1).
     pub origin: Origin,
@@ -196,11 +196,11 @@ pub enum Origin {
 }
 
 /// AS_PATH: segments, nearest first. Empty for a route of the own AS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AsPath(pub Vec<AsSegment>);
 
 /// One segment of an AS_PATH.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AsSegment {
     /// AS_SET (1): counts as one hop.
     Set(Vec<Asn>),

@@ -13,8 +13,9 @@ use crate::cli::args::{Output, Shown};
 use crate::cli::exit_code::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::select::{Selected, require_root};
+use crate::external_io;
 use crate::fabric::observe;
-use crate::net::LabName;
+use crate::net::{ExternalSpeaker, LabName};
 use crate::report::{birdc as bird, calicoctl};
 
 pub(crate) async fn show(
@@ -70,6 +71,20 @@ pub(crate) async fn birdc(lab: Option<&LabName>, node: &str, words: &[String]) -
     let selected = Selected::with(lab, node)?;
     let node = selected.speaker(node)?;
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+    let external = selected.plan.speakers.iter().find(|speaker| speaker.name == node).and_then(|s| s.external);
+    match external {
+        None => {}
+        // A BIRD knows more commands than we do, and prints them in its own way.
+        Some(ExternalSpeaker::Bird) => {
+            let answer = external_io::birdc(&selected.state.speaker(&node), &words.join(" ")).await;
+            print(&answer.map_err(|error| bird_says(&node, &error))?);
+            return Ok(ExitCode::Done);
+        }
+        Some(other) => {
+            let sessions = format!("`lab show {node} sessions` and `lab show {node} routes` show what it does");
+            return Err(Failure::invalid(format!("`{node}` runs {other}, which has no birdc: {sessions}")));
+        }
+    }
     let command = bird::Command::parse(&words).map_err(Failure::invalid)?;
     let client = selected.client()?;
     let view = client.speaker(&node).await?;
@@ -80,6 +95,14 @@ pub(crate) async fn birdc(lab: Option<&LabName>, node: &str, words: &[String]) -
     };
     print(&bird::render(&command, &view, &paths, now(&view)).map_err(Failure::invalid)?);
     Ok(ExitCode::Done)
+}
+
+/// BIRD refuses a command, or is not there.
+fn bird_says(node: &str, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::Other => Failure::invalid(format!("BIRD of `{node}`: {error}")),
+        _ => Failure::environment(format!("ask BIRD of `{node}`: {error}")),
+    }
 }
 
 /// Values that print as the lines of a familiar tool.

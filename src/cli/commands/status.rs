@@ -8,7 +8,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::failure::Failure;
 use crate::cli::select::{Selected, require_root};
 use crate::control::LabStatus;
-use crate::net::LabName;
+use crate::net::{ExternalSpeaker, LabName};
 
 /// Rows above which a summary lists no more nodes.
 const SUMMARY_ROWS: usize = 20;
@@ -50,14 +50,22 @@ fn full(status: &LabStatus) -> String {
     text
 }
 
+/// `64512 (FRR)`: an AS, and what speaks for it where that is not lab itself.
+fn with_speaker(asn: String, speaker: Option<ExternalSpeaker>) -> String {
+    speaker.map_or(asn.clone(), |speaker| format!("{asn} ({speaker})"))
+}
+
 fn nodes(status: &LabStatus, most: usize) -> String {
+    if status.nodes.is_empty() {
+        return routers(status, most);
+    }
     let mut nodes = table(["NODE", "ADDRESS", "AS", "BLOCKS", "PODS", "SESSIONS", "ROUTES"]);
     for node in status.nodes.iter().take(most) {
         let blocks = node.blocks.iter().map(ToString::to_string).collect::<Vec<_>>();
         nodes.add_row([
             node.name.clone(),
             node.address.to_string(),
-            node.as_number.to_string(),
+            with_speaker(node.as_number.to_string(), node.speaker),
             if blocks.is_empty() { "-".into() } else { blocks.join("\n") },
             node.pods.to_string(),
             format!("{}/{}", node.sessions_established, node.sessions),
@@ -80,7 +88,7 @@ fn routers(status: &LabStatus, most: usize) -> String {
         routers.add_row([
             router.name.clone(),
             lines(&router.addresses),
-            router.as_number.map_or_else(|| "-".into(), |asn| asn.to_string()),
+            with_speaker(router.as_number.map_or_else(|| "-".into(), |asn| asn.to_string()), router.speaker),
             if router.networks.is_empty() { "-".into() } else { lines(&router.networks) },
             format!("{}/{}", router.sessions_established, router.sessions),
             router.routes.to_string(),

@@ -156,10 +156,13 @@ fn session_details(session: &SessionView) -> String {
             ("enhanced route refresh", "enhanced-refresh"),
             ("graceful restart", "restart-able"),
             ("4-octet AS", "AS4"),
+            ("ADD-PATH receive", "add-path-tx"),
+            ("ADD-PATH send", "add-path-rx"),
         ]);
         line(&mut text, format_args!("    Neighbor caps:   {capabilities}"));
         let kind = if session.remote_as == session.local_as { "internal" } else { "external" };
-        let negotiated = both(&[("4-octet AS", "AS4")]);
+        let negotiated =
+            both(&[("4-octet AS", "AS4"), ("ADD-PATH receive", "add-path-rx"), ("ADD-PATH send", "add-path-tx")]);
         line(&mut text, format_args!("    Session:          {kind} multihop{negotiated}"));
         if let Some(local) = session.local {
             line(&mut text, format_args!("    Source address:   {local}"));

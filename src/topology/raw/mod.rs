@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::model::{EncapMode, Profile, Span, Timers};
+use crate::net::ExternalSpeaker;
 
 pub(super) use bgp::*;
 
@@ -179,6 +180,9 @@ pub(super) struct RawNode {
     /// Communities of what it tells its peers; replaces the BGPConfiguration's. Values only, no names.
     #[serde(default, rename = "prefixAdvertisements")]
     pub(super) prefix_advertisements: Option<At<Vec<At<RawPrefixAdvertisement>>>>,
+    /// A daemon of the host that speaks BGP in the place of lab's own speaker: `bird`.
+    #[schemars(example = &"bird")]
+    pub(super) speaker: Option<At<ExternalSpeaker>>,
     /// How many pods to make: `<node>-pod1`, `<node>-pod2`, ….
     #[schemars(range(min = 0, max = 10_000), example = 2)]
     pub(super) pods: Option<At<i64>>,
@@ -226,6 +230,12 @@ pub(super) struct RawRouter {
     /// What it originates by BGP. Where it has no way there, packets are dropped.
     #[schemars(example = ["10.1.0.0/24"])]
     pub(super) networks: Option<At<Vec<At<String>>>>,
+    /// Whether it tells its peers what it learned from others; true unless said.
+    #[schemars(example = false)]
+    pub(super) transit: Option<At<bool>>,
+    /// A daemon of the host that speaks BGP in the place of lab's own speaker.
+    #[schemars(example = &"bird")]
+    pub(super) speaker: Option<At<ExternalSpeaker>>,
     /// Static routes, as `ip route` takes them: `0.0.0.0/0 via 10.0.12.2`.
     #[schemars(example = ["0.0.0.0/0 via 10.0.12.2"])]
     pub(super) routes: Option<At<Vec<At<String>>>>,

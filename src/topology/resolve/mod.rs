@@ -45,7 +45,8 @@ pub(super) fn resolve(raw: RawTopology, holes: &Holes, stem: &str, faults: &mut 
     };
     let bgp = bgp_configuration.map(|raw| bgp::configuration(raw, faults)).unwrap_or_default();
     let mut names = Names::new(name.clone());
-    let mut nodes = nodes::expand(node, holes, &mut names, faults);
+    let without_nodes = !router.is_empty() || holes.lost("router");
+    let mut nodes = nodes::expand(node, without_nodes, holes, &mut names, faults);
     let routers = routers::resolve(router, holes, &mut nodes, &mut names, faults);
     routers::check_addresses(&routers, &nodes, faults);
     let segments = segments::infer(segment, &nodes, &routers, faults);

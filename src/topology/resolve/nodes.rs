@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::bgp;
 use super::names::Names;
-use crate::net::{Asn, BgpIdentifier, PrefixAdvertisement};
+use crate::net::{Asn, BgpIdentifier, ExternalSpeaker, PrefixAdvertisement};
 use crate::topology::error::Faults;
 use crate::topology::model::Span;
 use crate::topology::raw::{At, MAX_COUNT, RawNode};
@@ -62,6 +62,7 @@ pub(super) struct DraftNode {
     pub(super) cluster_id: Option<BgpIdentifier>,
     pub(super) listen_port: Option<u16>,
     pub(super) prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
+    pub(super) speaker: Option<ExternalSpeaker>,
     pub(super) pods: usize,
     /// Where `pods` is said, else as `span`.
     pub(super) pods_span: Span,
@@ -75,8 +76,14 @@ pub(super) struct Located<T> {
     pub(super) span: Span,
 }
 
-/// Expands and checks the nodes.
-pub(super) fn expand(raw: Vec<At<RawNode>>, holes: &Holes, names: &mut Names, faults: &mut Faults<'_>) -> Nodes {
+/// Expands and checks the nodes; `without_nodes` says whether the topology makes sense if there are none.
+pub(super) fn expand(
+    raw: Vec<At<RawNode>>,
+    without_nodes: bool,
+    holes: &Holes,
+    names: &mut Names,
+    faults: &mut Faults<'_>,
+) -> Nodes {
     let complete = !holes.lost("node");
     let mut nodes = Nodes {
         list: Vec::new(),
@@ -85,9 +92,9 @@ pub(super) fn expand(raw: Vec<At<RawNode>>, holes: &Holes, names: &mut Names, fa
         all_addresses: complete,
         owners: Owners::default(),
     };
-    if raw.is_empty() && nodes.complete {
+    if raw.is_empty() && nodes.complete && !without_nodes {
         let help = "write `[[node]]` with `name = \"node1\"` and `address = \"10.0.1.11/24\"`";
-        faults.add("no-node", 0..0, "the topology has no node", "no `[[node]]`", help);
+        faults.add("no-node", 0..0, "the topology has neither a node nor a router", "no `[[node]]`", help);
     }
     for node in raw {
         let incomplete = holes.in_table(&node.span());
@@ -130,6 +137,7 @@ fn drafts(raw: RawNode, incomplete: bool, nodes: &mut Nodes, faults: &mut Faults
         route_reflector_cluster_id,
         listen_port,
         prefix_advertisements,
+        speaker,
         pods,
     } = raw;
     let span = name.span();
@@ -215,6 +223,7 @@ fn drafts(raw: RawNode, incomplete: bool, nodes: &mut Nodes, faults: &mut Faults
             cluster_id,
             listen_port,
             prefix_advertisements: advertisements.clone(),
+            speaker: speaker.as_deref().copied(),
             pods,
             pods_span: pods_span.clone(),
             span: span.clone(),

@@ -9,7 +9,7 @@ use super::names::Names;
 use super::nodes::{Located, Nodes, interface_address, plain_address};
 use super::segments::network;
 use super::selectors;
-use crate::net::{Asn, Route};
+use crate::net::{Asn, ExternalSpeaker, Route};
 use crate::topology::error::Faults;
 use crate::topology::model::{RouterPeer, RouterPeers, Span};
 use crate::topology::raw::{At, RawRouter, RawRouterPeer};
@@ -31,6 +31,8 @@ pub(super) struct DraftRouter {
     pub(super) as_number: Option<Asn>,
     pub(super) peers: Vec<RouterPeer>,
     pub(super) networks: Vec<Ipv4Net>,
+    pub(super) transit: bool,
+    pub(super) speaker: Option<ExternalSpeaker>,
     pub(super) span: Span,
 }
 
@@ -59,7 +61,7 @@ pub(super) fn resolve(
 }
 
 fn draft(raw: RawRouter, incomplete: bool, faults: &mut Faults<'_>) -> DraftRouter {
-    let RawRouter { name, addresses: written, as_number, peers, networks, routes } = raw;
+    let RawRouter { name, addresses: written, as_number, peers, networks, transit, speaker, routes } = raw;
     let (span, name) = (name.span(), name.into_inner());
     if written.is_empty() && !incomplete {
         let message = format!("the router `{name}` has no address");
@@ -72,6 +74,7 @@ fn draft(raw: RawRouter, incomplete: bool, faults: &mut Faults<'_>) -> DraftRout
     let speaks = as_number.is_some();
     let as_number = as_number.and_then(|asn| super::as_number(&asn, faults));
     let silent = peers.first().map(At::span).or_else(|| networks.as_ref().map(At::span));
+    let silent = silent.or_else(|| speaker.as_ref().map(At::span)).or_else(|| transit.as_ref().map(At::span));
     if let Some(at) = silent.filter(|_| !speaks && !incomplete) {
         let message = format!("the router `{name}` has no `asNumber`, and without one it speaks no BGP");
         faults.add("router-without-as", at, message, "needs BGP", "write `asNumber = 65001`, say");
@@ -107,7 +110,14 @@ fn draft(raw: RawRouter, incomplete: bool, faults: &mut Faults<'_>) -> DraftRout
         }
         statics.push((dst, via));
     }
-    DraftRouter { name, addresses, routes: statics, as_number, peers, networks: originated, span }
+    let speaker = speaker.map(At::into_inner);
+    let able = speaker.is_none_or(ExternalSpeaker::passes_on);
+    if let (Some(speaker), Some(at)) = (speaker, transit.as_ref().filter(|transit| ***transit && !able)) {
+        let message = format!("{speaker} passes nothing on, and `{name}` is to");
+        faults.add("no-transit", at.span(), message, "it cannot", "write `transit = false`, or another `speaker`");
+    }
+    let transit = able && transit.is_none_or(At::into_inner);
+    DraftRouter { name, addresses, routes: statics, as_number, peers, networks: originated, transit, speaker, span }
 }
 
 fn router_peer(

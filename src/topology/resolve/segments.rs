@@ -287,6 +287,7 @@ impl Segments {
                     cluster_id,
                     listen_port,
                     prefix_advertisements,
+                    speaker,
                     pods: _,
                     pods_span: _,
                     span,
@@ -304,6 +305,7 @@ impl Segments {
                     cluster_id,
                     listen_port,
                     prefix_advertisements,
+                    speaker,
                     span,
                 })
             })
@@ -311,8 +313,9 @@ impl Segments {
         let routers = routers
             .into_iter()
             .map(|draft| {
-                let DraftRouter { name, addresses, routes, as_number, peers, networks, span } = draft;
-                Router { name, interfaces: self.interfaces(&addresses), routes, as_number, peers, networks, span }
+                let DraftRouter { name, addresses, routes, as_number, peers, networks, transit, speaker, span } = draft;
+                let interfaces = self.interfaces(&addresses);
+                Router { name, interfaces, routes, as_number, peers, networks, transit, speaker, span }
             })
             .collect();
         let segments = self

@@ -80,9 +80,15 @@ fn a_wrong_router_says_what_to_write() {
     };
     for (marked, code, help) in [
         (
-            router("«speaker» = \"bird\""),
-            "not-built-yet",
-            "remove it; a `[[router]]` takes `addresses`, `asNumber`, `name`, `networks`, `peers`, `routes`",
+            router("asNumber = 65001\nspeaker = «\"quagga\"»"),
+            "unknown-value",
+            "`speaker` takes `\"bird\"`, `\"frr\"`, `\"gobgp\"`, `\"exabgp\"`",
+        ),
+        (router("speaker = «\"bird\"»"), "router-without-as", "write `asNumber = 65001`, say"),
+        (
+            router("asNumber = 65001\nspeaker = \"exabgp\"\ntransit = «true»"),
+            "no-transit",
+            "write `transit = false`, or another `speaker`",
         ),
         (
             router("peers = «[{ nodes = \"all()\" }]»").replace("«[", "[«").replace("]»", "»]"),

@@ -1,0 +1,430 @@
+//! Our speaker beside each daemon that Debian has, row by row: every fact is looked at on both sides.
+//!
+//! ```text
+//!   ours, AS 4200000001, 10.7.0.1 ─────────────── 10.7.0.2, AS 4200000002, theirs: BIRD 2, FRR, GoBGP or ExaBGP
+//!   10.8.1.0/24, communities                                               10.9.1.0/24, and 10.9.2.0/24 with communities
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::process::Command;
+
+use ipnet::IpNet;
+use lab::bgp::SpeakerConfig;
+use lab::bgp::view::{MessageCounts, PathView, SessionView, State};
+use lab::bgp_io::Driver;
+use lab::external_io::External;
+use lab::fabric::{NetlinkKernel, Netns, build, remove_lab};
+use lab::net::{Community, ExternalSpeaker, Password, PrefixAdvertisement};
+use lab::plan::Plan;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::capture::Capture;
+use crate::cluster::{Alone, alone, until, until_none};
+use crate::wire;
+
+/// Rows that wait for what neither end of this matrix can yet be asked for.
+const NOT_YET: [&str; 3] = ["graceful restart, helper", "ADD-PATH", "IPv6"];
+
+const OURS: &str = "10.8.1.0/24";
+const THEIRS: &str = "10.9.1.0/24";
+const TAGGED: &str = "10.9.2.0/24";
+
+/// The two of them, and a witness.
+struct Bench {
+    daemon: ExternalSpeaker,
+    plan: Plan,
+    netns: Vec<Netns>,
+    driver: Option<Driver>,
+    theirs: Option<External>,
+    capture: Capture,
+    runtime: Option<Runtime>,
+    folder: TempDir,
+    _alone: Alone,
+}
+
+impl Bench {
+    /// Both run; `session` is what either end says of the other besides address and AS, and `alter` changes their daemon's part.
+    fn start(name: &str, daemon: ExternalSpeaker, session: &str, alter: impl Fn(&mut SpeakerConfig)) -> Self {
+        assert!(nix::unistd::Uid::effective().is_root(), "this test builds network namespaces: run it as root");
+        let alone = alone();
+        let router = |name: &str, own: u8, network: &str, more: &str| {
+            let far = 3 - own;
+            format!(
+                "[[router]]\nname = \"{name}\"\naddresses = [\"10.7.0.{own}/24\"]\nasNumber = 420000000{own}\n\
+                 networks = [\"{network}\"]\npeers = [{{ ip = \"10.7.0.{far}\", asNumber = 420000000{far}{session} }}]\n{more}"
+            )
+        };
+        let speaker = format!("speaker = \"{}\"\n", daemon.key());
+        let text = router("ours", 1, OURS, "") + &router("theirs", 2, THEIRS, &speaker);
+        let lab = format!("t-{name}-{}", daemon.key());
+        let topology = lab::topology::parse(&text, &lab).unwrap();
+        let mut plan = lab::plan::build(&topology).unwrap();
+        // A route of the kernel is announced and withdrawn by anybody, a static one is not.
+        plan.speakers[0].config.statics.clear();
+        plan.speakers[0].config.policy.advertisements = vec![PrefixAdvertisement {
+            cidr: OURS.parse().unwrap(),
+            communities: vec![Community::Standard((65010 << 16) + 5), Community::Large(65010, 6, 7)],
+        }];
+        alter(&mut plan.speakers[1].config);
+        build(&NetlinkKernel, &plan, &|_| {}).unwrap();
+        let netns: Vec<Netns> = plan.speakers.iter().map(|speaker| Netns::open(&speaker.netns).unwrap()).collect();
+        let capture = Capture::start(inside(&netns[0], "tcpdump"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        // ExaBGP finds its pipes below /run only.
+        let folder = tempfile::tempdir_in("/run").unwrap();
+        let mut bench = Self {
+            daemon,
+            netns,
+            capture,
+            driver: None,
+            theirs: None,
+            runtime: Some(runtime),
+            folder,
+            plan,
+            _alone: alone,
+        };
+        let starting = External::start(
+            &bench.netns[1],
+            daemon,
+            bench.plan.speakers[1].config.clone(),
+            bench.folder.path().join("theirs"),
+        );
+        let theirs = bench.runtime().block_on(starting);
+        bench.theirs = Some(theirs.unwrap_or_else(|error| panic!("{error}")));
+        let entered = bench.runtime.as_ref().unwrap().enter();
+        let config = bench.plan.speakers[0].config.clone();
+        let mut driver = Driver::open(&bench.netns[0], config, watch::channel(0).0).unwrap();
+        driver.start();
+        drop(entered);
+        bench.driver = Some(driver);
+        bench
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it ends with the bench")
+    }
+
+    fn theirs(&self) -> &External {
+        self.theirs.as_ref().expect("it runs")
+    }
+
+    fn our_session(&self) -> SessionView {
+        self.driver.as_ref().unwrap().view().sessions.swap_remove(0)
+    }
+
+    fn their_state(&self) -> State {
+        self.runtime().block_on(self.theirs().refresh());
+        self.theirs().view().sessions[0].state
+    }
+
+    fn established(&self) -> bool {
+        self.our_session().state == State::Established && self.their_state() == State::Established
+    }
+
+    fn tell(&self, commands: &[&str]) -> String {
+        let answer = self.runtime().block_on(self.theirs().command(commands));
+        answer.unwrap_or_else(|error| panic!("{} refuses {commands:?}: {error}", self.daemon))
+    }
+
+    /// Our best path to `prefix`.
+    fn path(&self, prefix: &str) -> Option<PathView> {
+        let prefix: IpNet = prefix.parse().unwrap();
+        self.driver.as_ref().unwrap().paths().into_iter().find(|path| path.best && path.prefix == prefix)
+    }
+
+    /// What they say of `prefix`, if they know it.
+    fn heard(&self, prefix: &str) -> Option<String> {
+        let command = match self.daemon {
+            ExternalSpeaker::Bird => format!("show route {prefix} all"),
+            ExternalSpeaker::Frr => format!("show bgp ipv4 unicast {prefix} json"),
+            ExternalSpeaker::GoBgp => format!("global rib {prefix}"),
+            ExternalSpeaker::ExaBgp => "show adj-rib in extensive".into(),
+        };
+        // Some of them take it for an error that there is nothing.
+        let answer = self.runtime().block_on(self.theirs().command(&[command])).ok()?;
+        let lines = answer.lines().filter(|line| self.daemon != ExternalSpeaker::ExaBgp || line.contains(prefix));
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        text.contains(prefix).then_some(text)
+    }
+
+    /// A counter of the kernel in the namespace of side `side`.
+    fn counter(&self, side: usize, name: &str) -> u64 {
+        let output = inside(&self.netns[side], "cat").arg("/proc/self/net/netstat").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+        let found = lines.chunks(2).find_map(|pair| {
+            let [names, values] = pair else { return None };
+            values.get(names.iter().position(|found| *found == name)?)?.parse().ok()
+        });
+        found.unwrap_or_else(|| panic!("the kernel has no counter {name}"))
+    }
+
+    /// Has them announce [`TAGGED`] with 65001:7 and 65001:1:2.
+    fn they_announce(&self) {
+        match self.daemon {
+            ExternalSpeaker::Bird => {
+                let file = self.folder.path().join("theirs/bird.conf");
+                let route = format!(
+                    "  route {TAGGED} blackhole {{ bgp_community.add((65001, 7)); bgp_large_community.add((65001, 1, 2)); }};\n"
+                );
+                let text = fs::read_to_string(&file).unwrap();
+                let text = text.replacen("  ipv4;\n", &format!("  ipv4;\n{route}"), 1);
+                let text = text.replace(&format!("[ {THEIRS} ]"), &format!("[ {THEIRS}, {TAGGED} ]"));
+                fs::write(&file, text).unwrap();
+                self.tell(&["configure"]);
+            }
+            ExternalSpeaker::Frr => {
+                let network = format!("network {TAGGED} route-map tag");
+                let tag = ["route-map tag permit 10", "set community 65001:7", "set large-community 65001:1:2", "exit"];
+                let into = ["router bgp 4200000002", "address-family ipv4 unicast", &network, "end"];
+                self.tell(&[&["enable", "configure terminal"], &tag[..], &into[..]].concat());
+            }
+            ExternalSpeaker::GoBgp => {
+                self.tell(&[&format!(
+                    "global rib add {TAGGED} origin igp community 65001:7 large-community 65001:1:2"
+                )]);
+            }
+            ExternalSpeaker::ExaBgp => {
+                self.tell(&[&format!(
+                    "announce route {TAGGED} next-hop self community [ 65001:7 ] large-community [ 65001:1:2 ]"
+                )]);
+            }
+        }
+    }
+
+    fn they_withdraw(&self) {
+        match self.daemon {
+            ExternalSpeaker::Bird => {
+                let file = self.folder.path().join("theirs/bird.conf");
+                let text = fs::read_to_string(&file).unwrap();
+                let kept = text.lines().filter(|line| !line.contains(&format!("route {TAGGED}")));
+                fs::write(&file, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+                self.tell(&["configure"]);
+            }
+            ExternalSpeaker::Frr => {
+                let network = format!("no network {TAGGED}");
+                let into = ["router bgp 4200000002", "address-family ipv4 unicast", &network, "end"];
+                self.tell(&[&["enable", "configure terminal"], &into[..]].concat());
+            }
+            ExternalSpeaker::GoBgp => drop(self.tell(&[&format!("global rib del {TAGGED}")])),
+            ExternalSpeaker::ExaBgp => drop(self.tell(&[&format!("withdraw route {TAGGED} next-hop self")])),
+        }
+    }
+
+    /// Has them ask us for everything again (RFC 2918). GoBGP never asks: it keeps what it was told, and tells us everything again.
+    fn they_ask_again(&self) {
+        match self.daemon {
+            ExternalSpeaker::Bird => self.tell(&["reload in Peer_10_7_0_1"]),
+            ExternalSpeaker::Frr => self.tell(&["enable", "clear bgp 10.7.0.1 soft in"]),
+            ExternalSpeaker::GoBgp => self.tell(&["neighbor 10.7.0.1 softresetout"]),
+            ExternalSpeaker::ExaBgp => self.tell(&["announce route-refresh ipv4 unicast"]),
+        };
+    }
+
+    fn our_route(&self, verb: &str) {
+        let netns = self.netns[0].name().to_string();
+        let done = Command::new("ip").args(["-n", &netns, "route", verb, "blackhole", OURS]).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// The TTLs with which BGP came from `source`; `more` narrows it down.
+    fn ttls(&self, source: &str, more: &str) -> BTreeSet<String> {
+        let all = self.capture.tshark(&format!("tcp.port == 179 && ip.src == {source}{more}"), &["ip.ttl"]);
+        all.into_iter().collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Whoever holds a namespace keeps it.
+        self.driver = None;
+        self.theirs = None;
+        self.netns.clear();
+        drop(self.runtime.take());
+        let errors = remove_lab(&NetlinkKernel, &self.plan.lab, &[]);
+        if !std::thread::panicking() {
+            assert!(errors.is_empty(), "{errors:?}");
+        }
+    }
+}
+
+fn inside(netns: &Netns, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", netns.name().as_ref(), program]);
+    command
+}
+
+/// A row, by its name and what must hold in it.
+type Row = (&'static str, fn(&Bench));
+
+/// The rows of one session, in the order in which they happen.
+const ROWS: [Row; 8] = [
+    ("establish", |bench| {
+        until("both say Established", || bench.established());
+        assert_eq!(bench.our_session().remote_id.unwrap().to_string(), "10.7.0.2");
+    }),
+    ("4-octet AS", |bench| {
+        let session = bench.our_session();
+        assert!(session.capabilities.iter().any(|one| one == "4-octet AS"), "{:?}", session.capabilities);
+        assert_eq!((session.local_as.0, session.remote_as.0), (4_200_000_001, 4_200_000_002));
+    }),
+    ("they announce", |bench| {
+        until("we have their network", || bench.path(THEIRS).is_some());
+        let bgp = bench.path(THEIRS).unwrap().bgp.unwrap();
+        let them: IpAddr = "10.7.0.2".parse().unwrap();
+        assert_eq!((bgp.as_path.as_str(), bgp.next_hop, bgp.origin.as_str()), ("4200000002", them, "IGP"));
+    }),
+    ("we announce", |bench| {
+        bench.our_route("add");
+        until("they have our network", || bench.heard(OURS).is_some());
+        let heard = bench.heard(OURS).unwrap();
+        for word in ["4200000001", "10.7.0.1"] {
+            assert!(heard.contains(word), "no {word} in {heard}");
+        }
+    }),
+    ("communities", |bench| {
+        bench.they_announce();
+        until("we have the route with communities", || bench.path(TAGGED).is_some());
+        assert_eq!(bench.path(TAGGED).unwrap().bgp.unwrap().communities, ["65001:7", "65001:1:2"]);
+        let heard = bench.heard(OURS).unwrap().replace(['(', ')', ' '], "").replace(',', ":");
+        for word in ["65010:5", "65010:6:7"] {
+            assert!(heard.contains(word), "no {word} in {heard}");
+        }
+    }),
+    ("refresh", |bench| {
+        let before = bench.our_session().messages;
+        bench.they_ask_again();
+        let again = |after: MessageCounts| match bench.daemon {
+            ExternalSpeaker::GoBgp => after.updates_received > before.updates_received,
+            _ => after.updates_sent > before.updates_sent,
+        };
+        until("everything is sent again", || again(bench.our_session().messages));
+        assert!(bench.path(THEIRS).is_some());
+        assert!(bench.heard(OURS).is_some() && bench.established());
+    }),
+    ("they withdraw", |bench| {
+        bench.they_withdraw();
+        until("the route is gone, and no other", || bench.path(TAGGED).is_none());
+        assert!(bench.path(THEIRS).is_some());
+    }),
+    ("we withdraw", |bench| {
+        bench.our_route("del");
+        until("they have it no more", || bench.heard(OURS).is_none());
+        assert!(bench.established());
+    }),
+];
+
+fn say(daemon: ExternalSpeaker, row: &str, how: &str) {
+    println!("{:8} {row:28} {how}", daemon.to_string());
+}
+
+fn matrix(daemon: ExternalSpeaker) {
+    let mut bench = Bench::start("mx", daemon, "", |_| {});
+    for (row, holds) in ROWS {
+        holds(&bench);
+        say(daemon, row, "holds");
+    }
+    bench.capture.stop_after("bgp.withdrawn_prefix == 10.8.1.0");
+    let faults = bench.capture.tshark("bgp && (_ws.malformed || _ws.expert.severity >= 0x600000)", &[]);
+    assert!(faults.is_empty(), "{faults:#?}");
+    // Where both dial at once, one connection is closed (RFC 4271 §6.8); nothing else is an error.
+    let errors = bench
+        .capture
+        .tshark("bgp.type == 3 && !(bgp.notify.major_error == 6 && bgp.notify.minor_error_cease == 7)", &[]);
+    assert!(errors.is_empty(), "{errors:#?}");
+    wire::assert_same_as_tshark(&bench.capture, &["10.7.0.1", "10.7.0.2"]);
+    say(daemon, "decoded as tshark does", "holds");
+    NOT_YET.iter().for_each(|row| say(daemon, row, "not yet"));
+}
+
+/// TCP MD5: signed throughout with the same key; with another one, and with none at one end, nothing.
+fn md5(daemon: ExternalSpeaker) {
+    let mut bench = Bench::start("md5", daemon, ", password = \"s3cret\"", |_| {});
+    until("both say Established", || bench.established());
+    until("we have their network", || bench.path(THEIRS).is_some());
+    bench.our_route("add");
+    until("they have our network", || bench.heard(OURS).is_some());
+    bench.capture.stop_after("bgp.nlri_prefix == 10.8.1.0");
+    for source in ["10.7.0.1", "10.7.0.2"] {
+        let of = |more: &str| bench.capture.tshark(&format!("tcp.port == 179 && ip.src == {source} && {more}"), &[]);
+        assert!(!of("tcp.options.md5").is_empty(), "{source} signs nothing");
+        // Nothing but the answer to a connection that nobody expects.
+        let unsigned = of("!tcp.options.md5 && tcp.flags.reset == 0");
+        assert!(unsigned.is_empty(), "{unsigned:#?}");
+    }
+    drop(bench);
+    say(daemon, "MD5", "holds");
+    for (what, key, counters) in [
+        ("another key", Some("other"), &["TCPMD5Failure"][..]),
+        ("no key", None, &["TCPMD5NotFound", "TCPMD5Unexpected"][..]),
+    ] {
+        let key = key.map(|key| Password::Text(key.into()));
+        let bench = Bench::start("md5x", daemon, ", password = \"s3cret\"", |config| {
+            config.peers[0].password.clone_from(&key);
+        });
+        until_none("our kernel drops what is signed otherwise", || {
+            let dropped: u64 = counters.iter().map(|counter| bench.counter(0, counter)).sum();
+            if dropped > 0 { vec![] } else { vec![format!("{:?}", bench.our_session())] }
+        });
+        assert_ne!((bench.our_session().state, bench.their_state()), (State::Established, State::Established));
+        assert_ne!(bench.our_session().state, State::Established, "{what}");
+        say(daemon, &format!("MD5, {what}"), "refused");
+    }
+}
+
+/// GTSM: packets of 255 both ways; from an end without it, nothing gets in.
+fn gtsm(daemon: ExternalSpeaker) {
+    let mut bench = Bench::start("ttl", daemon, ", ttlSecurity = 1", |_| {});
+    until("both say Established", || bench.established());
+    until("we have their network", || bench.path(THEIRS).is_some());
+    bench.our_route("add");
+    until("they have our network", || bench.heard(OURS).is_some());
+    bench.capture.stop_after("bgp.nlri_prefix == 10.8.1.0");
+    for source in ["10.7.0.1", "10.7.0.2"] {
+        // A kernel refuses a connection that nobody listens for yet with its own TTL.
+        assert_eq!(bench.ttls(source, " && tcp.flags.reset == 0").into_iter().collect::<Vec<_>>(), ["255"], "{source}");
+    }
+    drop(bench);
+    say(daemon, "GTSM", "holds");
+    let mut bench = Bench::start("ttlx", daemon, ", ttlSecurity = 1", |config| config.peers[0].ttl_security = None);
+    until("our kernel drops what may come from afar", || bench.counter(0, "TCPMinTTLDrop") > 0);
+    assert_ne!(bench.our_session().state, State::Established);
+    bench.capture.stop();
+    // Their listener may answer with 255, because it does not know yet whom.
+    assert!(!bench.ttls("10.7.0.2", " && tcp.len > 0").contains("255"));
+    say(daemon, "GTSM, at our end only", "refused");
+}
+
+#[test]
+fn bird_and_we_agree_in_every_row() {
+    matrix(ExternalSpeaker::Bird);
+}
+
+#[test]
+fn frr_and_we_agree_in_every_row() {
+    matrix(ExternalSpeaker::Frr);
+}
+
+#[test]
+fn gobgp_and_we_agree_in_every_row() {
+    matrix(ExternalSpeaker::GoBgp);
+}
+
+#[test]
+fn exabgp_and_we_agree_in_every_row() {
+    matrix(ExternalSpeaker::ExaBgp);
+}
+
+#[test]
+fn sessions_are_signed_with_md5_and_come_up_with_the_same_key_only() {
+    ExternalSpeaker::ALL.into_iter().for_each(md5);
+}
+
+#[test]
+fn sessions_with_gtsm_take_nothing_from_afar() {
+    ExternalSpeaker::ALL.into_iter().for_each(gtsm);
+}

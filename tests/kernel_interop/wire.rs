@@ -1,0 +1,131 @@
+//! Our decoder against tshark's, on what was really said: of each direction of each connection, the same values in the same order.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lab::bgp::wire::{AsSegment, Attributes, Context, Decoder, Interner, Message, Nlri, Origin};
+
+use crate::capture::Capture;
+
+/// What is compared, by tshark's names.
+const FIELDS: [&str; 12] = [
+    "bgp.type",
+    "bgp.withdrawn_prefix",
+    "bgp.nlri_prefix",
+    "bgp.update.path_attribute.origin",
+    "bgp.update.path_attribute.next_hop",
+    "bgp.update.path_attribute.as_path_segment.as4",
+    "bgp.update.path_attribute.multi_exit_disc",
+    "bgp.update.path_attribute.community_as",
+    "bgp.update.path_attribute.community_value",
+    "bgp.large_communities.ga",
+    "bgp.large_communities.ldp1",
+    "bgp.large_communities.ldp2",
+];
+
+/// One direction of one connection: TCP stream and source.
+type Direction = (String, String);
+type Said = BTreeMap<Direction, BTreeMap<&'static str, Vec<String>>>;
+
+/// Fails where the two see something else, or where one of `sources` said nothing that could be seen.
+pub(crate) fn assert_same_as_tshark(capture: &Capture, sources: &[&str]) {
+    let (ours, theirs) = (by_us(capture), by_tshark(capture));
+    assert_eq!(ours, theirs, "ours left, tshark's right");
+    for source in sources {
+        let said: Vec<_> = ours.iter().filter(|((_, from), _)| from == source).map(|(_, values)| values).collect();
+        for field in ["bgp.nlri_prefix", "bgp.withdrawn_prefix", "bgp.large_communities.ga"] {
+            assert!(said.iter().any(|values| values.contains_key(field)), "{source} said no {field}");
+        }
+    }
+}
+
+/// Lines of tab-separated values, the first two of which are a direction.
+fn by_direction(lines: &[String]) -> impl Iterator<Item = (Direction, Vec<&str>)> {
+    lines.iter().map(|line| {
+        let mut values = line.split('\t');
+        let mut next = || values.next().unwrap_or_default().to_owned();
+        let direction = (next(), next());
+        (direction, values.collect())
+    })
+}
+
+fn by_tshark(capture: &Capture) -> Said {
+    let lines = capture.tshark("bgp", &[&["tcp.stream", "ip.src"][..], &FIELDS[..]].concat());
+    let mut said = Said::new();
+    for (direction, values) in by_direction(&lines) {
+        let of_direction = said.entry(direction).or_default();
+        for (field, all) in FIELDS.iter().zip(values).filter(|(_, all)| !all.is_empty()) {
+            of_direction.entry(*field).or_default().extend(all.split(',').map(str::to_owned));
+        }
+    }
+    said
+}
+
+fn by_us(capture: &Capture) -> Said {
+    let lines = capture.tshark(
+        "tcp.port == 179 && tcp.len > 0 && !tcp.analysis.retransmission",
+        &["tcp.stream", "ip.src", "tcp.payload"],
+    );
+    let mut streams: BTreeMap<Direction, Vec<u8>> = BTreeMap::new();
+    for (direction, values) in by_direction(&lines) {
+        let hex: Vec<u8> = values[0].bytes().filter(u8::is_ascii_hexdigit).collect();
+        let octets = hex.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap());
+        streams.entry(direction).or_default().extend(octets);
+    }
+    streams.into_iter().map(|(direction, bytes)| (direction, decoded(&bytes))).collect()
+}
+
+fn decoded(bytes: &[u8]) -> BTreeMap<&'static str, Vec<String>> {
+    let context = Context { four_octet_as: true, external: true, ..Context::default() };
+    let (mut decoder, mut interner) = (Decoder::new(), Interner::default());
+    decoder.push(bytes);
+    let mut values: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    while let Some(message) = decoder.next(&context, &mut interner).expect("what daemons say is well-formed") {
+        let mut add = |field: &'static str, value: String| values.entry(field).or_default().push(value);
+        let kind = match &message {
+            Message::Open(_) => 1,
+            Message::Update(_) => 2,
+            Message::Notification(_) => 3,
+            Message::Keepalive => 4,
+            Message::RouteRefresh(..) => 5,
+        };
+        add("bgp.type", kind.to_string());
+        let Message::Update(update) = message else { continue };
+        assert!(update.faults.is_empty(), "{:?}", update.faults);
+        let address = |nlri: &Nlri| nlri.prefix.addr().to_string();
+        update.withdrawn.iter().for_each(|nlri| add("bgp.withdrawn_prefix", address(nlri)));
+        update.announced.iter().for_each(|nlri| add("bgp.nlri_prefix", address(nlri)));
+        if let Some(attributes) = &update.attributes {
+            self::attributes(attributes, &mut add);
+        }
+    }
+    values
+}
+
+fn attributes(attributes: &Attributes, add: &mut dyn FnMut(&'static str, String)) {
+    let origin = match attributes.origin {
+        Origin::Igp => 0,
+        Origin::Egp => 1,
+        Origin::Incomplete => 2,
+    };
+    add("bgp.update.path_attribute.origin", origin.to_string());
+    if let IpAddr::V4(next_hop) = attributes.next_hop {
+        add("bgp.update.path_attribute.next_hop", next_hop.to_string());
+    }
+    for segment in &attributes.as_path.0 {
+        let (AsSegment::Set(numbers) | AsSegment::Sequence(numbers)) = segment;
+        numbers.iter().for_each(|asn| add("bgp.update.path_attribute.as_path_segment.as4", asn.0.to_string()));
+    }
+    if let Some(med) = attributes.med {
+        add("bgp.update.path_attribute.multi_exit_disc", med.to_string());
+    }
+    for community in &attributes.communities {
+        add("bgp.update.path_attribute.community_as", (community >> 16).to_string());
+        add("bgp.update.path_attribute.community_value", (community & 0xffff).to_string());
+    }
+    for (global, one, two) in &attributes.large_communities {
+        add("bgp.large_communities.ga", global.to_string());
+        add("bgp.large_communities.ldp1", one.to_string());
+        add("bgp.large_communities.ldp2", two.to_string());
+    }
+}
