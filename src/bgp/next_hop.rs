@@ -78,7 +78,7 @@ impl NextHops {
     pub(super) fn resolution(&self, source: &PathSource) -> Option<&Resolution> {
         match source {
             PathSource::Bgp(_, attributes) => self.resolved(attributes.next_hop),
-            PathSource::Static(gateway) => gateway.and_then(|gateway| self.resolved(gateway)),
+            PathSource::Static(gateway) => gateway.as_ref().and_then(|gateway| self.resolved(**gateway)),
             PathSource::Direct(_) | PathSource::Kernel(_) => None,
         }
     }

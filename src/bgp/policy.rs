@@ -3,6 +3,7 @@
 //! Pure functions of a route and the configuration; whoever calls them holds the tables.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -123,8 +124,10 @@ pub(super) fn may_pass(from: Option<SourcePeer>, to: PeerId, peer: &PeerConfig) 
 
 /// Static routes of a speaker.
 pub(super) fn local_routes(speaker: &SpeakerConfig) -> impl Iterator<Item = (IpNet, PathSource)> {
-    let blackholes = speaker.statics.iter().map(|prefix| (*prefix, PathSource::Static(None)));
-    blackholes.chain(speaker.reachable_by.iter().map(|(prefix, gateway)| (*prefix, PathSource::Static(Some(*gateway)))))
+    let blackholes = speaker.statics.iter().map(|prefix| (*prefix, None));
+    let routes =
+        blackholes.chain(speaker.reachable_by.iter().map(|(prefix, gateway)| (*prefix, Some(Arc::new(*gateway)))));
+    routes.map(|(prefix, gateway)| (prefix, PathSource::Static(gateway)))
 }
 
 /// Peers by what reaches them: the first of these get nothing from an internal peer that is not a client. In a full mesh, hundreds of
@@ -318,9 +321,7 @@ impl AttributeKey {
     /// The key of a route from `source` that undergoes `changes`.
     pub(super) fn of(source: &PathSource, changes: Changes) -> Self {
         let source = match source {
-            PathSource::Bgp(peer, attributes) => {
-                SourceAttributes::Bgp(*peer, std::sync::Arc::as_ptr(attributes) as usize)
-            }
+            PathSource::Bgp(peer, attributes) => SourceAttributes::Bgp(*peer, Arc::as_ptr(attributes) as usize),
             PathSource::Kernel(route) => SourceAttributes::Local(route.via, route.metric),
             PathSource::Direct(_) | PathSource::Static(_) => SourceAttributes::Local(None, 0),
         };
@@ -355,7 +356,7 @@ pub(super) fn kernel_hop<'a>(
     let PathSource::Bgp(_, attributes) = source else {
         return match source {
             PathSource::Static(None) => Some(FibHop::blackhole()),
-            PathSource::Static(Some(gateway)) => next_hops.resolved(*gateway).map(FibHop::through),
+            PathSource::Static(Some(gateway)) => next_hops.resolved(**gateway).map(FibHop::through),
             // BIRD writes neither what the kernel has by itself nor what it learned from it.
             _ => None,
         };
@@ -413,8 +414,6 @@ fn merged<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::bgp::event::KernelSnapshot;
     use crate::bgp::tests;
@@ -518,7 +517,7 @@ mod tests {
 
     #[test]
     fn what_lies_in_no_pool_is_refused() {
-        let direct = PathSource::Direct(IfName::eth(0));
+        let direct = PathSource::Direct(Arc::new(IfName::eth(0)));
         assert!(!exported(&policy(), "172.18.0.0/16", &direct, INTERNAL));
         assert!(!exported(&policy(), "0.0.0.0/0", &kernel("default via 172.18.0.1 dev eth0"), EXTERNAL));
     }
@@ -625,7 +624,7 @@ mod tests {
         assert!(exported(&router, "0.0.0.0/0", &kernel("default via 172.18.0.1 dev eth0"), EXTERNAL));
         assert!(exported(&router, "10.244.9.0/26", &bgp(EXTERNAL + 1, |_| {}), EXTERNAL));
         assert!(!exported(&router, "10.244.9.0/26", &bgp(INTERNAL, |_| {}), INTERNAL), "not back");
-        assert!(!exported(&router, "172.18.0.0/16", &PathSource::Direct(IfName::eth(0)), EXTERNAL));
+        assert!(!exported(&router, "172.18.0.0/16", &PathSource::Direct(Arc::new(IfName::eth(0))), EXTERNAL));
         assert!(!exported(&router, "10.9.0.0/16", &kernel("10.9.0.0/16 via 172.18.0.9 dev eth0"), EXTERNAL));
         let networks = vec!["10.1.0.0/24".parse().unwrap()];
         let stub =
@@ -790,7 +789,7 @@ mod tests {
 
     #[test]
     fn direct_and_learned_routes_are_not_written_back() {
-        assert_eq!(in_kernel(&policy(), "172.18.0.0/16", &PathSource::Direct(IfName::eth(0))), None);
+        assert_eq!(in_kernel(&policy(), "172.18.0.0/16", &PathSource::Direct(Arc::new(IfName::eth(0)))), None);
         let route: Route = "10.9.0.0/16 via 172.18.0.9 dev eth0".parse().unwrap();
         assert_eq!(in_kernel(&policy(), "10.9.0.0/16", &PathSource::Kernel(Arc::new(route))), None);
     }

@@ -197,7 +197,8 @@ impl<'a> Table<'a> {
     fn start(&mut self) -> Vec<IpNet> {
         let changes = self.next_hops.update(self.site.kernel);
         let statics = policy::local_routes(self.site.config);
-        let direct = changes.direct.into_iter().filter_map(|(prefix, dev)| Some((prefix, PathSource::Direct(dev?))));
+        let direct = changes.direct.into_iter();
+        let direct = direct.filter_map(|(prefix, dev)| Some((prefix, PathSource::Direct(dev?.into()))));
         let kernel =
             changes.kernel.into_iter().filter_map(|(prefix, route)| Some((prefix, PathSource::Kernel(route?))));
         for (prefix, source) in statics.chain(direct).chain(kernel) {

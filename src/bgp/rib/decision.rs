@@ -43,7 +43,7 @@ impl<'a> Candidate<'a> {
             }
             PathSource::Static(gateway) => {
                 // For whoever asks for its way later.
-                gateway.map(|gateway| next_hops.resolve(gateway));
+                gateway.as_ref().map(|gateway| next_hops.resolve(**gateway));
                 None
             }
             PathSource::Direct(_) | PathSource::Kernel(_) => None,
@@ -58,7 +58,7 @@ pub(in crate::bgp) fn is_resolvable(source: &PathSource, next_hops: &mut NextHop
         PathSource::Bgp(_, attributes) => next_hops.resolves(attributes.next_hop),
         PathSource::Static(gateway) => {
             // For whoever asks for its way later.
-            gateway.map(|gateway| next_hops.resolve(gateway));
+            gateway.as_ref().map(|gateway| next_hops.resolve(**gateway));
             true
         }
         PathSource::Direct(_) | PathSource::Kernel(_) => true,

@@ -22,13 +22,13 @@ pub(in crate::bgp) enum SourceKey {
     Peer(PeerId),
 }
 
-/// Where a path came from and what it says.
+/// Where a path came from and what it says: in two words, of which there would be a million.
 #[derive(Clone, Debug)]
 pub(in crate::bgp) enum PathSource {
     /// The network of an address on this interface.
-    Direct(IfName),
+    Direct(Arc<IfName>),
     /// A configured route: a blackhole, or through this gateway.
-    Static(Option<IpAddr>),
+    Static(Option<Arc<IpAddr>>),
     /// A route of the kernel's that somebody else wrote.
     Kernel(Arc<Route>),
     /// An UPDATE.

@@ -17,7 +17,7 @@ impl Speaker {
         self.adopt(snapshot);
         let changes = self.next_hops.update(snapshot);
         for (prefix, dev) in changes.direct {
-            self.learn(now, prefix, dev.map(PathSource::Direct), SourceKey::Direct);
+            self.learn(now, prefix, dev.map(|dev| PathSource::Direct(dev.into())), SourceKey::Direct);
         }
         for (prefix, route) in changes.kernel {
             self.learn(now, prefix, route.map(PathSource::Kernel), SourceKey::Kernel);

@@ -107,7 +107,7 @@ impl Speaker {
             PathSource::Direct(dev) => {
                 view.source = RouteSource::Direct;
                 view.protocol = "direct1".to_owned();
-                view.dev = Some(dev.clone());
+                view.dev = Some((**dev).clone());
             }
             PathSource::Kernel(route) => {
                 view.source = RouteSource::Kernel;
