@@ -456,6 +456,42 @@ fn the_route_writer_replaces_its_own_routes_and_nobody_elses() {
 }
 
 #[test]
+fn a_route_that_changes_its_metric_leaves_none_of_the_old_metric() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::up(plan("t-fabric-q", 1));
+    // Left by an earlier life.
+    lab.ip("node0", "route add 10.65.0.0/16 via 10.9.0.2 dev eth0 proto bird metric 7");
+    let writer = RouteWriter::open(&lab.open("node0")).unwrap();
+    let route = |text: &str| Route::parse(text, RouteProtocol::BIRD).unwrap();
+    let shown = |change: FibChange| -> Vec<String> {
+        assert!(writer.apply_blocking(&[change])[0].is_ok());
+        let bird = ip_route(&lab, "node0").into_iter().filter(|route| route.proto == RouteProtocol::BIRD);
+        bird.map(|route| route.to_string()).collect()
+    };
+    let (nine, zero, five) = (
+        "10.65.0.0/16 via 10.9.0.3 dev eth0 proto bird metric 9",
+        "10.65.0.0/16 via 10.9.0.3 dev eth0 proto bird",
+        "10.65.0.0/16 via 10.9.0.3 dev eth0 proto bird metric 5",
+    );
+    for text in [nine, zero, five, zero] {
+        assert_eq!(shown(FibChange::Replace(route(text))), [text]);
+    }
+    // When a route is removed metric 0 stands for any: that must not hit the new one where the old one is no more.
+    lab.ip("node0", "route del 10.65.0.0/16");
+    assert_eq!(shown(FibChange::Replace(route(five))), [five]);
+    // What cannot be written leaves the old one known, whether it is still there or not.
+    let refused = |text: &str| writer.apply_blocking(&[FibChange::Replace(route(text))])[0].is_err();
+    assert!(refused("10.65.0.0/16 via 10.9.0.3 dev eth7 metric 9"));
+    assert_eq!(shown(FibChange::Replace(route(nine))), [nine]);
+    assert!(refused("10.65.0.0/16 via 10.99.0.1 dev eth0 metric 5"));
+    assert_eq!(shown(FibChange::Replace(route(nine))), [nine]);
+    // The speaker may have said another metric in between, and taken it back before it was written.
+    assert!(shown(FibChange::Remove(route("10.65.0.0/16 via 10.9.0.3 dev eth0 metric 6"))).is_empty());
+}
+
+#[test]
 fn a_route_over_a_link_made_anew_under_its_old_name_is_written() {
     if !privileged() {
         return;

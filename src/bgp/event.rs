@@ -134,8 +134,8 @@ pub enum Action {
 /// One change of the kernel's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FibChange {
-    /// Add the route, or replace the `proto bird` route of the same destination.
+    /// Add the route, or replace our route of the same destination, whatever its metric.
     Replace(Route),
-    /// Remove our route.
+    /// Remove our route to this destination.
     Remove(Route),
 }

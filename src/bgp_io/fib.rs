@@ -1,6 +1,6 @@
 //! Writes a speaker's routes into its namespace's kernel table, and keeps account of what the kernel acknowledged.
 //!
-//! What waits for the kernel is bounded twice: a route that changes again before its turn takes no second place, and once
+//! What waits for the kernel is bounded twice: a destination whose route changes again before its turn takes no second place, and once
 //! [`LIMIT`] changes wait no connection is read before the kernel has caught up. TCP then holds the peers back.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,15 +30,12 @@ pub(super) struct Fib {
     room: Notify,
 }
 
-/// The kernel takes one route per destination and metric.
-type Key = (IpNet, u32);
-
 #[derive(Debug, Default)]
 struct State {
-    /// The last word about each route that waits.
-    waiting: FxHashMap<Key, FibChange>,
-    /// In the order in which the routes began to wait.
-    order: VecDeque<Key>,
+    /// The last word about each destination that waits.
+    waiting: FxHashMap<IpNet, FibChange>,
+    /// In the order in which they began to wait.
+    order: VecDeque<IpNet>,
     under_way: usize,
     failed: BTreeMap<IpNet, String>,
 }
@@ -49,9 +46,9 @@ impl Fib {
         let mut state = self.lock();
         for change in changes {
             let (FibChange::Replace(route) | FibChange::Remove(route)) = &change;
-            let key = (route.dst, route.metric);
-            if state.waiting.insert(key, change).is_none() {
-                state.order.push_back(key);
+            let dst = route.dst;
+            if state.waiting.insert(dst, change).is_none() {
+                state.order.push_back(dst);
             }
         }
         self.queued.notify_one();
@@ -112,7 +109,7 @@ impl State {
     fn turn(&mut self) -> Vec<FibChange> {
         let count = self.order.len().min(TURN);
         let Self { waiting, order, .. } = self;
-        let turn: Vec<FibChange> = order.drain(..count).filter_map(|key| waiting.remove(&key)).collect();
+        let turn: Vec<FibChange> = order.drain(..count).filter_map(|dst| waiting.remove(&dst)).collect();
         if order.is_empty() {
             // Both keep their buffers; an idle speaker should not.
             (self.waiting, self.order) = (FxHashMap::default(), VecDeque::new());
@@ -147,10 +144,6 @@ mod tests {
         FibChange::Replace(Route::blackhole(dst.parse::<IpNet>().unwrap()))
     }
 
-    fn metric(dst: &str, metric: u32) -> Route {
-        Route { metric, ..Route::blackhole(dst.parse::<IpNet>().unwrap()) }
-    }
-
     #[tokio::test]
     async fn it_is_settled_once_every_change_was_answered() {
         let fib = Fib::default();
@@ -168,14 +161,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_word_about_a_route_takes_the_place_of_the_first() {
+    async fn the_last_word_about_a_destination_takes_the_place_of_the_first() {
         let fib = Fib::default();
         let (first, second) = ("10.0.0.0/26", "10.0.1.0/26");
         fib.queue(vec![change(first), change(second)]);
-        // Another metric is another route to the kernel.
-        let (gone, other) = (FibChange::Remove(metric(first, 0)), FibChange::Replace(metric(first, 7)));
-        fib.queue(vec![gone.clone(), other.clone()]);
-        assert_eq!(fib.turn().await, [gone, change(second), other]);
+        // Another metric is another route to the kernel, but not to the speaker.
+        let other = FibChange::Replace(Route { metric: 7, ..Route::blackhole(first.parse::<IpNet>().unwrap()) });
+        fib.queue(vec![FibChange::Remove(Route::blackhole(first.parse::<IpNet>().unwrap())), other.clone()]);
+        assert_eq!(fib.turn().await, [other, change(second)]);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! It touches `proto bird` routes only. The kernel's own NLM_F_REPLACE would replace the first route of the same
 //! destination and metric whoever wrote it, so it is not used: a new route is added with NLM_F_EXCL, and a changed one is
-//! appended before the old one is removed, so that no packet finds neither.
+//! appended before the old one is removed, so that no packet finds neither. The kernel takes one route per destination and
+//! metric, the speaker has one per destination: with another metric it is a new one there, and the old one is removed, too.
 //!
 //! One thread writes for all namespaces: the kernel takes one route change at a time anyway.
 
@@ -45,7 +46,7 @@ impl RouteWriter {
         let mut table = Table { netns: netns.name().clone(), socket, links, own: HashMap::new() };
         for route in table.read()? {
             if route.proto == RouteProtocol::BIRD {
-                table.own.insert(key(&route), route);
+                table.own.insert(route.dst, route);
             }
         }
         Ok(Self { table: Arc::new(Mutex::new(table)), port })
@@ -102,7 +103,7 @@ struct Table {
     socket: RouteSocket,
     links: HashMap<IfName, u32>,
     /// What we wrote and have not removed. The kernel may have dropped some of it with a link.
-    own: HashMap<Key, Route>,
+    own: HashMap<IpNet, Route>,
 }
 
 /// What is asked of the kernel for one change, with the change's position.
@@ -113,7 +114,7 @@ enum Step {
     Append(usize),
     /// Remove the old one of the change before.
     Drop(usize),
-    /// Remove whatever `proto bird` route has this key.
+    /// Remove whatever `proto bird` route has the key of the one that we wrote.
     Remove(usize),
 }
 
@@ -122,10 +123,10 @@ impl Table {
         let mut results = Vec::with_capacity(changes.len());
         let mut rest = changes;
         while !rest.is_empty() {
-            // A run changes each key once, so that what a step found does not depend on another step; and two messages
+            // A run changes each destination once, so that what a step found does not depend on another step; and two messages
             // per change fit into a batch.
             let mut seen = HashSet::new();
-            let run = rest.iter().take(BATCH / 2).take_while(|change| seen.insert(key(route_of(change)))).count();
+            let run = rest.iter().take(BATCH / 2).take_while(|change| seen.insert(route_of(change).dst)).count();
             let (run, later) = rest.split_at(run);
             let mut outcome = self.apply_run(run);
             let stale: Vec<usize> = (0..run.len()).filter(|at| is_no_device(&outcome[*at])).collect();
@@ -150,9 +151,17 @@ impl Table {
         let mut steps = Vec::with_capacity(changes.len());
         let mut requests = Vec::with_capacity(changes.len());
         for (at, (change, route)) in changes.iter().zip(&routes).enumerate() {
-            let old = self.own.get(&key(route));
+            let old = self.own.get(&route.dst);
             let planned = match (change, old) {
-                (FibChange::Remove(_), _) => Ok(vec![(Step::Remove(at), remove(route))]),
+                (FibChange::Remove(_), _) => Ok(vec![(Step::Remove(at), remove(old.unwrap_or(route)))]),
+                (FibChange::Replace(_), Some(old)) if old.metric != route.metric => self.add(route).map(|add| {
+                    let mut steps = vec![(Step::Add(at), add), (Step::Remove(at), remove(old))];
+                    if old.metric == 0 {
+                        // That removes one of any metric, where the kernel had dropped ours.
+                        steps.reverse();
+                    }
+                    steps
+                }),
                 (FibChange::Replace(_), Some(old)) if old != route => self
                     .append(route)
                     .and_then(|append| Ok(vec![(Step::Append(at), append), (Step::Drop(at), self.drop(old)?)])),
@@ -256,9 +265,11 @@ impl Table {
         let each = changes.iter().zip(routes).zip(results).enumerate();
         each.map(|(at, ((change, route), result))| {
             match (change, &result) {
-                (FibChange::Replace(_), Ok(())) => own.insert(key(route), route.clone()),
-                _ => own.remove(&key(route)),
-            };
+                (FibChange::Replace(_), Ok(())) => drop(own.insert(route.dst, route.clone())),
+                (FibChange::Remove(_), Ok(())) => drop(own.remove(&route.dst)),
+                // What was there before may be there still.
+                (_, Err(_)) => {}
+            }
             result.map_err(|reason| match holders.get(&at) {
                 Some(holder) => {
                     FabricError::RouteTaken { route: Box::new(route.clone()), netns: netns.clone(), holder: *holder }
