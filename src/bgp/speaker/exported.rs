@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Speaker;
 use super::show::attributes_view;
 use crate::bgp::event::PeerId;
-use crate::bgp::policy::{self, ExportPeer, ExportRoute};
+use crate::bgp::policy::{self, ExportPeer};
 use crate::bgp::rib::{Entry, Path};
 use crate::bgp::view::PathView;
 
@@ -37,11 +37,9 @@ impl Speaker {
     }
 
     fn exported_view(&self, now: Instant, entry: &Entry, path: &Path, target: &ExportPeer<'_>) -> Option<PathView> {
-        let from = self.source_peer(&path.source);
-        let route =
-            ExportRoute { prefix: entry.prefix, source: &path.source, from, dev: self.next_hops.device(&path.source) };
+        let route = self.export_route(entry.prefix, &path.source);
         let changes = policy::export(&self.config.policy, &route, target)?;
-        let attributes = policy::exported_attributes(&self.config, &path.source, from, &changes, target);
+        let attributes = policy::exported_attributes(&self.config, &path.source, route.from, &changes, target);
         let metric = self.next_hops.resolution(&path.source).and_then(|found| found.igp_metric);
         Some(PathView { bgp: Some(attributes_view(&attributes, metric)), ..self.path_view(now, entry, path) })
     }

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
-use crate::bgp::policy::{self, Reach, SourcePeer};
+use crate::bgp::policy::{self, ExportRoute, SourcePeer};
+use crate::bgp::reach::Reach;
 use crate::bgp::rib::{Candidate, EntryId, FibHop, Path, PathSource, PeerFacts, SourceKey, decide};
 use crate::bgp::wire::{Nlri, RefreshKind, Update};
 use crate::net::BgpIdentifier;
@@ -223,9 +224,12 @@ impl Speaker {
     /// for those who get every path.
     fn tell_peers(&mut self, id: EntryId, told: &mut BTreeSet<PeerId>) {
         let Some(entry) = self.rib.get(id) else { return };
-        let reach = entry.paths.iter().map(|path| Reach::first(self.source_peer(&path.source)) as u8).min();
+        let reach = |path: &Path| {
+            self.audience.first(&self.config.policy, &self.export_route(entry.prefix, &path.source)) as u8
+        };
+        let reach = entry.paths.iter().map(reach).min().unwrap_or(u8::MAX);
         let Some(entry) = self.rib.get_mut(id) else { return };
-        let reach_before = std::mem::replace(&mut entry.reach, reach.unwrap_or(u8::MAX));
+        let reach_before = std::mem::replace(&mut entry.reach, reach);
         let some_changed = std::mem::take(&mut entry.changed) && self.all_paths > 0;
         let new = entry.best().map(|path| path.source.clone());
         let unchanged = match (&new, &entry.selected) {
@@ -244,7 +248,7 @@ impl Speaker {
             }
         }
         // What was selected before is one of the paths that there were before.
-        let first = usize::from(reach_before.min(reach.unwrap_or(u8::MAX))).min(self.up.len());
+        let first = usize::from(reach_before.min(reach)).min(self.up.len());
         let concerned = self.up[first..].iter().flatten().copied();
         let gets_told = |peer: &PeerId| !unchanged || self.peers[peer.0 as usize].adj_rib_out.all_paths;
         let concerned: Vec<PeerId> = concerned.filter(gets_told).collect();
@@ -260,7 +264,10 @@ impl Speaker {
         if std::mem::replace(&mut self.peers[peer.0 as usize].adj_rib_out.is_whole, true) {
             return;
         }
-        let entries: Vec<EntryId> = self.rib.iter().map(|(id, _)| id).collect();
+        // What has not been decided yet gets its turn when it is.
+        let group = Reach::of(self.peers[peer.0 as usize].config()) as u8;
+        let concerned = self.rib.iter().filter(|(_, entry)| entry.reach <= group);
+        let entries: Vec<EntryId> = concerned.map(|(id, _)| id).collect();
         for id in entries {
             self.queue(id, peer);
         }
@@ -282,6 +289,11 @@ impl Speaker {
             self.rib.hold(id);
         }
         true
+    }
+
+    /// A path on its way out.
+    pub(super) fn export_route<'a>(&'a self, prefix: IpNet, source: &'a PathSource) -> ExportRoute<'a> {
+        ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) }
     }
 
     /// For a BGP route, who it came from.

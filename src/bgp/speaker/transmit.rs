@@ -10,7 +10,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::Speaker;
 use crate::bgp::event::ConnectionId;
-use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute};
+use crate::bgp::policy::{self, AttributeKey, ExportPeer};
 use crate::bgp::rib::{EntryId, PathId, PathSource, Said};
 use crate::bgp::view::State;
 use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
@@ -178,8 +178,7 @@ impl Speaker {
 
     /// Whether the peer is to be told of a path, and what its attributes then depend on.
     fn exported(&self, prefix: IpNet, source: &PathSource, target: &ExportPeer<'_>) -> Option<AttributeKey> {
-        let route = ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) };
-        let changes = policy::export(&self.config.policy, &route, target)?;
+        let changes = policy::export(&self.config.policy, &self.export_route(prefix, source), target)?;
         Some(AttributeKey::of(source, changes))
     }
 
