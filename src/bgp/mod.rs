@@ -14,6 +14,7 @@ mod filter;
 mod next_hop;
 mod peer;
 mod policy;
+mod reach;
 mod rib;
 mod session;
 mod speaker;

@@ -130,37 +130,6 @@ pub(super) fn local_routes(speaker: &SpeakerConfig) -> impl Iterator<Item = (IpN
     routes.map(|(prefix, gateway)| (prefix, PathSource::Static(gateway)))
 }
 
-/// Peers by what reaches them: the first of these get nothing from an internal peer that is not a client. In a full mesh, hundreds of
-/// peers have nothing to do with what another one said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Internal, and no client of ours.
-    NonClient,
-    /// A client of ours.
-    Client,
-    /// Of another AS.
-    External,
-}
-
-impl Reach {
-    /// How far things get to `peer`.
-    pub(super) fn of(peer: &PeerConfig) -> Self {
-        match (peer.is_external(), peer.rr_client) {
-            (true, _) => Self::External,
-            (false, true) => Self::Client,
-            (false, false) => Self::NonClient,
-        }
-    }
-
-    /// The first group that a route from `from` gets to, which is also the first that one before it got to.
-    pub(super) fn first(from: Option<SourcePeer>) -> Self {
-        match from {
-            Some(from) if !from.external && !from.client => Self::Client,
-            _ => Self::NonClient,
-        }
-    }
-}
-
 /// What is changed in a route on its way out, besides what every route of its source undergoes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Changes {
@@ -212,7 +181,7 @@ fn communities_allow(source: &PathSource, external: bool) -> bool {
 }
 
 /// Calico's export chain, steps 3 to 11 (calico-behaviour 7.5); or a plain router's.
-fn chain_accepts(policy: &PolicyConfig, route: &ExportRoute<'_>, external: bool) -> bool {
+pub(super) fn chain_accepts(policy: &PolicyConfig, route: &ExportRoute<'_>, external: bool) -> bool {
     if let ExportPolicy::Router { networks, transit } = &policy.export {
         let learned = matches!(route.source, PathSource::Bgp(..));
         return (learned && *transit) || networks.contains(&route.prefix);

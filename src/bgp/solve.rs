@@ -4,6 +4,7 @@
 //! what its site has by itself; whenever the selected path of a prefix changes, its neighbours are told in their form, until
 //! nothing changes any more. Work is proportional to what is told, so that a full mesh costs what its routes cost.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use rustc_hash::FxBuildHasher;
 use super::config::{PeerConfig, SpeakerConfig};
 use super::event::{KernelSnapshot, PeerId};
 use super::next_hop::NextHops;
-use super::policy::{self, Changes, ExportPeer, ExportRoute, Reach, SourcePeer};
+use super::policy::{self, Changes, ExportPeer, ExportRoute, SourcePeer};
+use super::reach::{Audience, Reach};
 use super::rib::{Candidate, Clause, PathSource, PeerFacts, decide};
 use super::wire::Attributes;
 use crate::net::{BgpIdentifier, Route};
@@ -96,10 +98,15 @@ pub fn solve<'a>(sites: &[Site<'a>], sessions: &[Session], held: &[Held]) -> Res
         }
     }
     let mut work = Worklist::default();
+    let mut begin: Vec<(u32, usize, IpNet)> = Vec::new();
     for (index, table) in tables.iter_mut().enumerate() {
-        for prefix in table.start() {
-            work.add(index, prefix);
-        }
+        begin.extend(table.start().map(|(preference, prefix)| (preference, index, prefix)));
+    }
+    // The preferred first. In VXLAN every node's kernel has a route to every block: with the owners heard before those
+    // have their turn, nobody tells of them, and nobody takes them back.
+    begin.sort_by_key(|(preference, ..)| Reverse(*preference));
+    for (_, index, prefix) in begin {
+        work.add(index, prefix);
     }
     for Held { end, from, routes } in held {
         tables[end.site].identifiers.insert(end.peer, *from);
@@ -183,18 +190,26 @@ struct Table<'a> {
     flows: [Vec<Flow<'a>>; 3],
     /// Some of them tell every path.
     all_paths: bool,
+    audience: Audience,
     /// Who is at the other end of a session that stands.
     identifiers: FxMap<PeerId, BgpIdentifier>,
 }
 
 impl<'a> Table<'a> {
     fn new(site: Site<'a>) -> Self {
-        let (entries, identifiers) = (FxMap::default(), FxMap::default());
-        Self { site, next_hops: NextHops::default(), entries, flows: Default::default(), all_paths: false, identifiers }
+        Self {
+            site,
+            next_hops: NextHops::default(),
+            entries: FxMap::default(),
+            flows: Default::default(),
+            all_paths: false,
+            audience: Audience::of(site.config),
+            identifiers: FxMap::default(),
+        }
     }
 
-    /// Takes in what is there without any peer, and lists the prefixes.
-    fn start(&mut self) -> Vec<IpNet> {
+    /// Takes in what is there without any peer; the prefixes, each with the preference of its best path.
+    fn start(&mut self) -> impl Iterator<Item = (u32, IpNet)> {
         let changes = self.next_hops.update(self.site.kernel);
         let statics = policy::local_routes(self.site.config);
         let direct = changes.direct.into_iter();
@@ -204,7 +219,9 @@ impl<'a> Table<'a> {
         for (prefix, source) in statics.chain(direct).chain(kernel) {
             self.entries.entry(prefix).or_default().paths.push(source);
         }
-        self.entries.keys().copied().collect()
+        self.entries
+            .iter()
+            .map(|(prefix, entry)| (entry.paths.iter().map(PathSource::preference).max().unwrap_or_default(), *prefix))
     }
 
     /// A peer's last word on a prefix, every path that it tells; whether it is a new one.
@@ -272,19 +289,19 @@ impl<'a> Table<'a> {
     /// What each neighbour is to know of `prefix` from now on: every path that it is told.
     fn tell(&mut self, prefix: IpNet) -> Vec<(End, Vec<Arc<Attributes>>)> {
         let Some(entry) = self.entries.get(&prefix) else { return Vec::new() };
-        let reach = entry.paths.iter().map(|path| Reach::first(self.source_peer(path)) as usize).min();
+        let config = self.site.config;
+        let reach = |source| self.audience.first(&config.policy, &self.export_route(prefix, source));
+        let reach = entry.paths.iter().map(reach).min().unwrap_or(usize::MAX);
         let Some(entry) = self.entries.get_mut(&prefix) else { return Vec::new() };
-        let before = entry.reach.replace(reach.unwrap_or(usize::MAX)).unwrap_or(usize::MAX);
+        let before = entry.reach.replace(reach).unwrap_or(usize::MAX);
         let Some(entry) = self.entries.get(&prefix) else { return Vec::new() };
-        let first = before.min(reach.unwrap_or(usize::MAX)).min(self.flows.len());
-        let (config, best) = (self.site.config, entry.lost.iter().position(Option::is_none));
+        let first = before.min(reach).min(self.flows.len());
+        let best = entry.lost.iter().position(Option::is_none);
         let is_usable = |index: &usize| self.next_hops.is_usable(&entry.paths[*index]);
         // In a mesh most are told the same.
         let mut last: Vec<Option<(ExportPeer<'_>, Changes, Arc<Attributes>)>> = vec![None; entry.paths.len()];
         let mut exported = |index: usize, target: &ExportPeer<'a>| {
-            let source = &entry.paths[index];
-            let from = self.source_peer(source);
-            let route = ExportRoute { prefix, source, from, dev: self.next_hops.device(source) };
+            let route = self.export_route(prefix, &entry.paths[index]);
             let changes = policy::export(&config.policy, &route, target)?;
             if let Some((other, same, attributes)) = &last[index]
                 && *same == changes
@@ -292,7 +309,7 @@ impl<'a> Table<'a> {
             {
                 return Some(Arc::clone(attributes));
             }
-            let attributes = Arc::new(policy::exported_attributes(config, source, from, &changes, target));
+            let attributes = Arc::new(policy::exported_attributes(config, route.source, route.from, &changes, target));
             last[index] = Some((*target, changes, Arc::clone(&attributes)));
             Some(attributes)
         };
@@ -309,6 +326,10 @@ impl<'a> Table<'a> {
                 (flow.to, told)
             })
             .collect()
+    }
+
+    fn export_route<'r>(&'r self, prefix: IpNet, source: &'r PathSource) -> ExportRoute<'r> {
+        ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) }
     }
 
     fn source_peer(&self, source: &PathSource) -> Option<SourcePeer> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Speaker;
 use super::show::attributes_view;
 use crate::bgp::event::PeerId;
-use crate::bgp::policy::{self, ExportPeer, ExportRoute};
+use crate::bgp::policy::{self, ExportPeer};
 use crate::bgp::rib::{Entry, EntryId, Path};
 use crate::bgp::view::PathView;
 
@@ -43,11 +43,9 @@ impl Speaker {
         path: &Path,
         target: &ExportPeer<'_>,
     ) -> Option<PathView> {
-        let from = self.source_peer(&path.source);
-        let dev = self.next_hops.device(&path.source);
-        let route = ExportRoute { prefix: self.rib.prefix(id), source: &path.source, from, dev };
+        let route = self.export_route(self.rib.prefix(id), &path.source);
         let changes = policy::export(&self.config.policy, &route, target)?;
-        let attributes = policy::exported_attributes(&self.config, &path.source, from, &changes, target);
+        let attributes = policy::exported_attributes(&self.config, &path.source, route.from, &changes, target);
         let metric = self.next_hops.resolution(&path.source).and_then(|found| found.igp_metric);
         Some(PathView { bgp: Some(attributes_view(&attributes, metric)), ..self.path_view(now, id, entry, path) })
     }

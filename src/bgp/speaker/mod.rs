@@ -28,6 +28,7 @@ use super::event::{Action, ConnectionId, Event, FibChange, PeerId};
 use super::next_hop::NextHops;
 use super::peer::{Effects, Output, Peer, rejection};
 use super::policy::local_routes;
+use super::reach::Audience;
 use super::rib::{FibHop, LocRib, Marked};
 use super::timers::Jitter;
 use super::view::State;
@@ -55,8 +56,9 @@ pub struct Speaker {
     next_hops: NextHops,
     /// Ways into the kernel in use, each allocated once.
     hops: HashSet<Arc<FibHop>, FxBuildHasher>,
-    /// Peers that are Established, by [`Reach`](super::policy::Reach).
+    /// Peers that are Established, by [`Reach`](super::reach::Reach).
     up: [Vec<PeerId>; 3],
+    audience: Audience,
     /// How many of them get every path (RFC 7911).
     all_paths: usize,
     /// What some prefixes come to for a peer, as long as nothing has changed.
@@ -80,6 +82,7 @@ impl Speaker {
             peers.push(Peer::new(id, Arc::clone(&config)));
         }
         Self {
+            audience: Audience::of(&config),
             config,
             peers,
             by_address,

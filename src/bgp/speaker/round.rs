@@ -14,7 +14,8 @@ use super::Speaker;
 use super::announcements::Announcements;
 use crate::bgp::config::SpeakerConfig;
 use crate::bgp::event::PeerId;
-use crate::bgp::policy::{AttributeKey, ExportPeer, Reach};
+use crate::bgp::policy::{AttributeKey, ExportPeer};
+use crate::bgp::reach::Reach;
 use crate::bgp::rib::{EntryId, PathSource};
 use crate::bgp::wire::{Context, Nlri};
 

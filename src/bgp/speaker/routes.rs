@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::Speaker;
 use crate::bgp::event::{FibChange, PeerId};
-use crate::bgp::policy::{self, Reach, SourcePeer};
+use crate::bgp::policy::{self, ExportRoute, SourcePeer};
+use crate::bgp::reach::Reach;
 use crate::bgp::rib::{
     Candidate, Clause, EntryId, FibHop, Marked, Path, PathSource, PeerFacts, SourceKey, decide, is_resolvable,
 };
@@ -277,8 +278,11 @@ impl Speaker {
 
     /// The first group of peers that the entry's paths get to, or got to when this was last asked.
     fn update_reach(&mut self, id: EntryId) -> u8 {
+        let prefix = self.rib.prefix(id);
         let paths = self.rib.get(id).into_iter().flat_map(|entry| entry.paths.iter());
-        let reach = paths.map(|path| Reach::first(self.source_peer(&path.source)) as u8).min().unwrap_or(u8::MAX);
+        let reach =
+            |path: &Path| self.audience.first(&self.config.policy, &self.export_route(prefix, &path.source)) as u8;
+        let reach = paths.map(reach).min().unwrap_or(u8::MAX);
         let before = self.rib.get_mut(id).map(|entry| std::mem::replace(&mut entry.reach, reach));
         before.map_or(reach, |before| before.min(reach))
     }
@@ -288,7 +292,10 @@ impl Speaker {
         if std::mem::replace(&mut self.peers[peer.0 as usize].adj_rib_out.is_whole, true) {
             return;
         }
-        let entries: Vec<EntryId> = self.rib.iter().map(|(id, _)| id).collect();
+        // What has not been decided yet gets its turn when it is.
+        let group = Reach::of(self.peers[peer.0 as usize].config()) as u8;
+        let concerned = self.rib.iter().filter(|(_, entry)| entry.reach <= group);
+        let entries: Vec<EntryId> = concerned.map(|(id, _)| id).collect();
         for id in entries {
             let selected_may_pass = self.selected(id).is_some_and(|source| self.may_be_told(source, peer));
             self.queue(id, peer, selected_may_pass);
@@ -319,6 +326,11 @@ impl Speaker {
     /// The selected path of an entry.
     pub(super) fn selected(&self, id: EntryId) -> Option<&PathSource> {
         self.rib.get(id).and_then(|entry| entry.best()).map(|path| &path.source)
+    }
+
+    /// A path on its way out.
+    pub(super) fn export_route<'a>(&'a self, prefix: IpNet, source: &'a PathSource) -> ExportRoute<'a> {
+        ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) }
     }
 
     /// For a BGP route, who it came from.

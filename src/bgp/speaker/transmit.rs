@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Speaker;
 use crate::bgp::event::{ConnectionId, PeerId};
-use crate::bgp::policy::{self, AttributeKey, ExportPeer, ExportRoute};
+use crate::bgp::policy::{self, AttributeKey, ExportPeer};
 use crate::bgp::rib::{EntryId, PathSource};
 use crate::bgp::view::State;
 use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
@@ -116,8 +116,7 @@ impl Speaker {
 
     /// Whether the peer is to be told of a path, and what its attributes then depend on.
     pub(super) fn exported(&self, prefix: IpNet, source: &PathSource, target: &ExportPeer<'_>) -> Option<AttributeKey> {
-        let route = ExportRoute { prefix, source, from: self.source_peer(source), dev: self.next_hops.device(source) };
-        let changes = policy::export(&self.config.policy, &route, target)?;
+        let changes = policy::export(&self.config.policy, &self.export_route(prefix, source), target)?;
         Some(AttributeKey::of(source, changes))
     }
 
