@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use lab::bgp::wire::Family;
 use lab::bgp::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use lab::bgp_io::Driver;
 use lab::fabric::Netns;
@@ -218,6 +219,7 @@ fn speaker_config(receivers: usize) -> SpeakerConfig {
     };
     SpeakerConfig {
         name: "bench".to_owned(),
+        family: Family::Ipv4Unicast,
         local_as: Asn(SPEAKER_AS),
         router_id: BgpIdentifier(SPEAKER),
         listen_port: 179,

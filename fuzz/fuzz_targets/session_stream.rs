@@ -402,6 +402,7 @@ fn config() -> SpeakerConfig {
     };
     SpeakerConfig {
         name: "fuzzed".into(),
+        family: Family::Ipv4Unicast,
         local_as: Asn(64512),
         router_id: BgpIdentifier(LOCAL),
         listen_port: 179,

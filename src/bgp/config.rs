@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
+use super::wire::Family;
 use crate::net::{Asn, BgpIdentifier, Filter, IfName, NextHopMode, Password, PrefixAdvertisement};
 
 /// One speaker: a node's BIRD, or a router's.
@@ -13,6 +14,8 @@ use crate::net::{Asn, BgpIdentifier, Filter, IfName, NextHopMode, Password, Pref
 pub struct SpeakerConfig {
     /// Whose speaker it is, for messages.
     pub name: String,
+    /// The one family that it speaks, over sessions of that family, as Calico's BIRD and its sister for IPv6 do.
+    pub family: Family,
     /// The local AS; a session may have another one.
     pub local_as: Asn,
     /// The BGP identifier: the node's IPv4 address (calico-behaviour 7.1).
@@ -89,7 +92,7 @@ pub struct PeerConfig {
     /// Announces extended messages (RFC 8654): where the peer does, too, a message may have 65,535 bytes. Calico's BIRD does not
     /// (calico-behaviour 7.1).
     pub extended_messages: bool,
-    /// Announces ADD-PATH for IPv4 unicast, both ways (RFC 7911): where the peer does, too, it gets every path and not only the
+    /// Announces ADD-PATH, both ways (RFC 7911): where the peer does, too, it gets every path and not only the
     /// selected one. Calico's BIRD does (calico-behaviour 7.1).
     pub add_path: bool,
     /// It is not to come up: that is what the lab shows.

@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::event::KernelSnapshot;
 use super::rib::PathSource;
+use super::wire::Family;
 use crate::net::{IfName, Route, RouteKind, RouteProtocol};
 
 /// The way to a next hop.
@@ -27,6 +28,7 @@ pub(super) struct Resolution {
 /// Direct and kernel routes as BIRD's `direct1` and `kernel1` see them, one per prefix, with the resolutions worked out so far.
 #[derive(Debug, Default)]
 pub(super) struct NextHops {
+    family: Family,
     direct: FxMap<IpNet, IfName>,
     kernel: FxMap<IpNet, Arc<Route>>,
     /// Our own addresses: no next hop of a route to somewhere else (RFC 4271 §5.1.3).
@@ -52,6 +54,11 @@ pub(super) struct Changes {
 type FxMap<K, V> = HashMap<K, V, FxBuildHasher>;
 
 impl NextHops {
+    /// Of a speaker of `family`.
+    pub(super) fn new(family: Family) -> Self {
+        Self { family, ..Self::default() }
+    }
+
     /// The way to `next_hop`; `None` without one.
     pub(super) fn resolve(&mut self, next_hop: IpAddr) -> Option<&Resolution> {
         if !self.known.contains_key(&next_hop) {
@@ -104,7 +111,7 @@ impl NextHops {
 
     /// Takes in a snapshot and says what it changed.
     pub(super) fn update(&mut self, snapshot: &KernelSnapshot) -> Changes {
-        let (direct, kernel) = (direct_routes(snapshot), kernel_routes(snapshot));
+        let (direct, kernel) = (direct_routes(snapshot, self.family), kernel_routes(snapshot, self.family));
         let own = snapshot.interfaces.iter().flat_map(|(_, addresses)| addresses).map(IpNet::addr).collect();
         let interfaces: Vec<IfName> = snapshot.interfaces.iter().map(|(name, _)| name.clone()).collect();
 
@@ -175,15 +182,15 @@ impl NextHops {
     }
 }
 
-/// `direct1`: the networks of addresses, but for those of `cali*` and `kube-ipvs*` (calico-behaviour 7.5 end) and of loopback
-/// addresses, whose scope is the host.
-fn direct_routes(snapshot: &KernelSnapshot) -> FxMap<IpNet, IfName> {
+/// `direct1`: the networks of addresses, but for those of `cali*` and `kube-ipvs*` (calico-behaviour 7.5 end), of loopback
+/// addresses, whose scope is the host, and of link-local ones, of which every interface has its own.
+fn direct_routes(snapshot: &KernelSnapshot, family: Family) -> FxMap<IpNet, IfName> {
     let mut routes = FxMap::default();
     for (dev, addresses) in &snapshot.interfaces {
         if dev.as_str().starts_with("cali") || dev.as_str().starts_with("kube-ipvs") {
             continue;
         }
-        for address in addresses.iter().filter(|net| is_ours(net) && !net.addr().is_loopback()) {
+        for address in addresses.iter().filter(|net| Family::of(net) == family && !is_bound(net.addr())) {
             routes.entry(address.trunc()).or_insert_with(|| dev.clone());
         }
     }
@@ -191,10 +198,10 @@ fn direct_routes(snapshot: &KernelSnapshot) -> FxMap<IpNet, IfName> {
 }
 
 /// `kernel1`: what neither the kernel nor we wrote; of several metrics the lowest.
-fn kernel_routes(snapshot: &KernelSnapshot) -> FxMap<IpNet, Route> {
+fn kernel_routes(snapshot: &KernelSnapshot, family: Family) -> FxMap<IpNet, Route> {
     let mut routes: FxMap<IpNet, &Route> = FxMap::default();
     for route in &snapshot.routes {
-        if matches!(route.proto, RouteProtocol::KERNEL | RouteProtocol::BIRD) || !is_ours(&route.dst) {
+        if matches!(route.proto, RouteProtocol::KERNEL | RouteProtocol::BIRD) || Family::of(&route.dst) != family {
             continue;
         }
         let best = routes.entry(route.dst).or_insert(route);
@@ -205,9 +212,12 @@ fn kernel_routes(snapshot: &KernelSnapshot) -> FxMap<IpNet, Route> {
     routes.into_iter().map(|(prefix, route)| (prefix, route.clone())).collect()
 }
 
-/// One speaker speaks one family, as Calico's BIRD does (calico-behaviour 7.1): IPv4.
-fn is_ours(net: &IpNet) -> bool {
-    matches!(net, IpNet::V4(_))
+/// Whether an address means something within the host or on one link only.
+fn is_bound(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+    }
 }
 
 #[cfg(test)]

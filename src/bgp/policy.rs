@@ -317,7 +317,8 @@ pub(super) fn kernel_hop<'a>(
         IpNet::V4(prefix) => {
             policy.pools.iter().find(|pool| pool.cidr.contains(&prefix)).map(|pool: &PoolPolicy| &pool.kernel)
         }
-        IpNet::V6(_) => None,
+        // The fabric has no IPv6 yet.
+        IpNet::V6(_) => return None,
     };
     if rule == Some(&KernelRule::Refuse) {
         return None;

@@ -33,6 +33,8 @@ pub(super) enum Direction {
 /// What both ends must be for a session to come up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
+    /// The family that the session is for.
+    pub(super) family: Family,
     /// Our AS.
     pub(super) local_as: Asn,
     /// Our identifier.
@@ -57,7 +59,7 @@ impl Identity {
     /// The OPEN that we send: the capabilities of Calico's BIRD in its order (calico-behaviour 7.1), as far as they
     /// are wanted; extended messages in the place that BIRD 2 gives them.
     pub(super) fn open(&self) -> Open {
-        let mut capabilities = vec![Capability::Multiprotocol(Family::Ipv4Unicast), Capability::RouteRefresh];
+        let mut capabilities = vec![Capability::Multiprotocol(self.family), Capability::RouteRefresh];
         if self.extended_messages {
             capabilities.push(Capability::ExtendedMessage);
         }
@@ -66,12 +68,12 @@ impl Identity {
             // The field has twelve bits (RFC 4724 §3).
             time: u16::try_from(self.restart_time.as_secs()).map_or(4095, |seconds| seconds.min(4095)),
             // Only then is there forwarding state that was preserved; BIRD sets both bits together, too.
-            families: vec![(Family::Ipv4Unicast, self.recovering)],
+            families: vec![(self.family, self.recovering)],
         });
         capabilities.push(Capability::FourOctetAs(self.local_as));
         if self.add_path {
             let both = AddPathMode { receive: true, send: true };
-            capabilities.push(Capability::AddPath(vec![(Family::Ipv4Unicast, both)]));
+            capabilities.push(Capability::AddPath(vec![(self.family, both)]));
         }
         capabilities.extend([Capability::EnhancedRouteRefresh, Capability::LongLivedGracefulRestart(Bytes::new())]);
         Open {
@@ -162,8 +164,8 @@ pub(super) struct Remote {
     pub(super) graceful_restart: Option<GracefulRestart>,
     /// RFC 9494.
     pub(super) long_lived_graceful_restart: bool,
-    /// RFC 4760, IPv4 unicast.
-    pub(super) multiprotocol_ipv4: bool,
+    /// It listed our family (RFC 4760); one that lists none speaks IPv4 unicast.
+    pub(super) multiprotocol: bool,
 }
 
 /// What the peer's graceful-restart capability said (RFC 4724 §3).
@@ -171,18 +173,18 @@ pub(super) struct Remote {
 pub(super) struct GracefulRestart {
     /// The R bit: it has restarted, and waits for nobody's End-of-RIB but ours.
     pub(super) restarting: bool,
-    /// How long its routes may be kept without it, in seconds; zero where it does not list IPv4 unicast, which comes to the same.
+    /// How long its routes may be kept without it, in seconds; zero where it does not list our family, which comes to the same.
     pub(super) time: u16,
-    /// The F bit of IPv4 unicast: it has kept forwarding.
+    /// The F bit of our family: it has kept forwarding.
     pub(super) forwarding: bool,
 }
 
 impl GracefulRestart {
-    fn of(capability: &Capability) -> Option<Self> {
+    fn of(capability: &Capability, ours: Family) -> Option<Self> {
         let Capability::GracefulRestart { restarting, time, families } = capability else { return None };
-        let ipv4 = families.iter().find(|(family, _)| *family == Family::Ipv4Unicast);
-        let time = ipv4.map_or(0, |_| *time);
-        Some(Self { restarting: *restarting, time, forwarding: ipv4.is_some_and(|(_, forwarding)| *forwarding) })
+        let listed = families.iter().find(|(family, _)| *family == ours);
+        let time = listed.map_or(0, |_| *time);
+        Some(Self { restarting: *restarting, time, forwarding: listed.is_some_and(|(_, forwarding)| *forwarding) })
     }
 }
 
@@ -272,10 +274,10 @@ impl Session {
                 self.restart_hold(now);
                 Outcome::Update(update)
             }
-            (State::Established, Message::RouteRefresh(family, kind)) => match family {
-                Some(Family::Ipv4Unicast) => Outcome::Refresh(kind),
+            (State::Established, Message::RouteRefresh(family, kind)) => match family == Some(identity.family) {
+                true => Outcome::Refresh(kind),
                 // A family that was not negotiated is ignored (RFC 2918 §4).
-                Some(Family::Ipv6Unicast) | None => Outcome::Quiet,
+                false => Outcome::Quiet,
             },
             // RFC 6608: the subcode names the state that the message is unexpected in.
             (state, _) => Outcome::Failed(Failure::Sent(Notification::fsm_error(match state {
@@ -301,6 +303,15 @@ impl Session {
         if matches!(open.hold_time, 1 | 2) {
             return refuse(iana::open::UNACCEPTABLE_HOLD_TIME, &open.hold_time.to_be_bytes());
         }
+        let families: Vec<Option<Family>> = open.capabilities.iter().filter_map(Capability::family).collect();
+        let speaks_ours = match families.is_empty() {
+            true => identity.family == Family::Ipv4Unicast,
+            false => families.contains(&Some(identity.family)),
+        };
+        if !speaks_ours {
+            let missing = Capability::Multiprotocol(identity.family).to_bytes();
+            return refuse(iana::open::UNSUPPORTED_CAPABILITY, &missing);
+        }
         let has = |wanted: fn(&Capability) -> bool| open.capabilities.iter().any(wanted);
         self.context.four_octet_as = has(|c| matches!(c, Capability::FourOctetAs(_)));
         // Only where both did may either send them (RFC 8654 §4).
@@ -311,18 +322,20 @@ impl Session {
             Capability::AddPath(families) if identity.add_path => Some(families),
             _ => None,
         });
-        for (_, mode) in modes.flatten().filter(|(family, _)| *family == Family::Ipv4Unicast) {
-            self.context.add_path_receive_v4 = mode.send;
-            self.context.add_path_send_v4 = mode.receive;
+        for (_, mode) in modes.flatten().filter(|(family, _)| *family == identity.family) {
+            self.context.set_add_path(identity.family, AddPathMode { receive: mode.send, send: mode.receive });
         }
         self.remote = Some(Remote {
             identifier: open.identifier,
             hold_time: Duration::from_secs(open.hold_time.into()).min(identity.hold_time),
             route_refresh: has(|c| matches!(c, Capability::RouteRefresh)),
             enhanced_route_refresh: has(|c| matches!(c, Capability::EnhancedRouteRefresh)),
-            graceful_restart: open.capabilities.iter().find_map(GracefulRestart::of),
+            graceful_restart: open
+                .capabilities
+                .iter()
+                .find_map(|capability| GracefulRestart::of(capability, identity.family)),
             long_lived_graceful_restart: has(|c| matches!(c, Capability::LongLivedGracefulRestart(_))),
-            multiprotocol_ipv4: has(|c| matches!(c, Capability::Multiprotocol(Family::Ipv4Unicast))),
+            multiprotocol: families.contains(&Some(identity.family)),
         });
         Ok(())
     }
@@ -416,16 +429,20 @@ impl Session {
     }
 
     /// Capabilities that both ends announced, by name.
-    pub(super) fn common_capabilities(&self) -> Vec<String> {
+    pub(super) fn common_capabilities(&self, family: Family) -> Vec<String> {
         let Some(remote) = self.remote else { return Vec::new() };
+        let unicast = match family {
+            Family::Ipv4Unicast => "IPv4 unicast",
+            Family::Ipv6Unicast => "IPv6 unicast",
+        };
         [
-            (remote.multiprotocol_ipv4, "IPv4 unicast"),
+            (remote.multiprotocol, unicast),
             (remote.route_refresh, "route refresh"),
             (self.context.extended_messages, "extended messages"),
             (remote.graceful_restart.is_some(), "graceful restart"),
             (self.context.four_octet_as, "4-octet AS"),
-            (self.context.add_path_receive_v4, "ADD-PATH receive"),
-            (self.context.add_path_send_v4, "ADD-PATH send"),
+            (self.context.add_path_receive(family), "ADD-PATH receive"),
+            (self.context.add_path_send(family), "ADD-PATH send"),
             (remote.enhanced_route_refresh, "enhanced route refresh"),
             (remote.long_lived_graceful_restart, "long-lived graceful restart"),
         ]
@@ -443,6 +460,7 @@ mod tests {
     #[test]
     fn the_open_is_that_of_calicos_bird() {
         let identity = Identity {
+            family: Family::Ipv4Unicast,
             local_as: Asn(64512),
             local_id: BgpIdentifier("172.18.0.2".parse().unwrap()),
             remote_as: Asn(64512),

@@ -199,7 +199,7 @@ impl<'a> Table<'a> {
     fn new(site: Site<'a>) -> Self {
         Self {
             site,
-            next_hops: NextHops::default(),
+            next_hops: NextHops::new(site.config.family),
             entries: FxMap::default(),
             flows: Default::default(),
             all_paths: false,

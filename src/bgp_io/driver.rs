@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "I/O edge: the speaker's clock starts here")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::bgp::view::{PathView, SpeakerView};
+use crate::bgp::wire::Family;
 use crate::bgp::{Action, ConnectionId, Event, KernelSnapshot, PeerConfig, PeerId, Speaker, SpeakerConfig};
 use crate::fabric::monitor::Monitor;
 use crate::fabric::netns::Netns;
@@ -114,7 +115,11 @@ impl Driver {
     /// The port is taken, or the namespace cannot be read.
     pub fn open(netns: &Netns, config: SpeakerConfig, changed: watch::Sender<u64>) -> Result<Self, DriverError> {
         let port = config.listen_port;
-        let address = SocketAddr::new(config.listen_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port);
+        let any = match config.family {
+            Family::Ipv4Unicast => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::Ipv6Unicast => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let address = SocketAddr::new(config.listen_address.unwrap_or(any), port);
         let securities: Vec<(IpAddr, Security)> = config
             .peers
             .iter()

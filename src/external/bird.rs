@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{password, session, state};
+use super::{address_family, password, session, state};
 use crate::bgp::view::SessionView;
 use crate::bgp::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, SpeakerConfig};
 use crate::net::{Community, NextHopMode, Order};
 
 /// `bird.conf`.
 pub fn configuration(config: &SpeakerConfig) -> String {
+    let family = address_family(config);
     let mut text = format!(
         "log stderr all;\nrouter id {};\nprotocol device {{ scan time 2; }}\n\
-         protocol direct direct1 {{ ipv4; interface -\"cali*\", -\"kube-ipvs*\", \"*\"; }}\n",
+         protocol direct direct1 {{ {family}; interface -\"cali*\", -\"kube-ipvs*\", \"*\"; }}\n",
         config.router_id
     );
-    text += "protocol static static1 {\n  ipv4;\n";
+    line(&mut text, format_args!("protocol static static1 {{\n  {family};"));
     for prefix in &config.statics {
         line(&mut text, format_args!("  route {prefix} blackhole;"));
     }
@@ -31,7 +32,7 @@ pub fn configuration(config: &SpeakerConfig) -> String {
     if config.policy.merge_paths {
         text += "  merge paths on;\n";
     }
-    text += "  ipv4 { import all; export filter to_kernel; };\n}\n";
+    line(&mut text, format_args!("  {family} {{ import all; export filter to_kernel; }};\n}}"));
     for peer in &config.peers {
         self::peer(&mut text, config, peer);
     }
@@ -158,11 +159,12 @@ fn peer(text: &mut String, config: &SpeakerConfig, peer: &PeerConfig) {
         NextHopMode::Keep => " next hop keep;",
     };
     let export = if peer.is_external() { "to_external" } else { "to_internal" };
+    let family = address_family(config);
     let add_paths = if peer.add_path { " add paths on;" } else { "" };
     // As between routers several hops apart also on a common link: the next hop is looked up, whoever sent it.
     line(
         text,
-        format_args!("  ipv4 {{ import all; export filter {export}; gateway recursive;{next_hop}{add_paths} }};"),
+        format_args!("  {family} {{ import all; export filter {export}; gateway recursive;{next_hop}{add_paths} }};"),
     );
     text.push_str("}\n");
 }

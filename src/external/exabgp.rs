@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{gobgp::networks, password, session, state};
+use super::{address_family, gobgp::networks, password, session, state};
 use crate::bgp::SpeakerConfig;
 use crate::bgp::view::SessionView;
 
 /// `exabgp.conf`.
 pub fn configuration(config: &SpeakerConfig) -> String {
+    let family = address_family(config);
     let mut text = String::new();
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").expect("a String takes any text");
     for peer in &config.peers {
@@ -29,8 +30,8 @@ pub fn configuration(config: &SpeakerConfig) -> String {
         if let Some(hops) = peer.ttl_security {
             line(format_args!("  outgoing-ttl 255;\n  incoming-ttl {};", u8::MAX - hops.saturating_sub(1)));
         }
-        line(format_args!("  family {{ ipv4 unicast; }}\n  capability {{ route-refresh enable; }}"));
-        line(format_args!("  announce {{\n    ipv4 {{"));
+        line(format_args!("  family {{ {family} unicast; }}\n  capability {{ route-refresh enable; }}"));
+        line(format_args!("  announce {{\n    {family} {{"));
         for network in networks(config) {
             line(format_args!("      unicast {} next-hop self;", network));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{password, session, state};
+use super::{address_family, password, session, state};
 use crate::bgp::view::SessionView;
 use crate::bgp::{ExportPolicy, PeerConfig, SpeakerConfig};
 use crate::net::{BgpIdentifier, Order};
@@ -23,7 +23,7 @@ pub fn bgpd(config: &SpeakerConfig) -> String {
         // `shortcomings` has told.
         ExportPolicy::Calico => (&[][..], false),
     };
-    let hold = config.timers.hold_time;
+    let (family, hold) = (address_family(config), config.timers.hold_time);
     let mut text = String::new();
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").expect("a String takes any text");
     if !transit {
@@ -56,7 +56,7 @@ pub fn bgpd(config: &SpeakerConfig) -> String {
             line(format_args!(" neighbor {remote} passive"));
         }
     }
-    line(format_args!(" address-family ipv4 unicast\n  maximum-paths 1\n  maximum-paths ibgp 1"));
+    line(format_args!(" address-family {family} unicast\n  maximum-paths 1\n  maximum-paths ibgp 1"));
     for network in networks {
         line(format_args!("  network {network}"));
     }
@@ -84,13 +84,14 @@ pub const QUERY: &str = "show bgp neighbors json";
 /// The sessions of `config` by the answer to [`QUERY`].
 pub fn sessions(config: &SpeakerConfig, answer: &str) -> Vec<SessionView> {
     let answer: Value = serde_json::from_str(answer).unwrap_or_default();
-    config.peers.iter().map(|peer| one_session(peer, &answer[peer.remote.to_string()])).collect()
+    let family = format!("{}Unicast", address_family(config));
+    config.peers.iter().map(|peer| one_session(peer, &family, &answer[peer.remote.to_string()])).collect()
 }
 
-fn one_session(peer: &PeerConfig, said: &Value) -> SessionView {
+fn one_session(peer: &PeerConfig, family: &str, said: &Value) -> SessionView {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let timer = |whole: &str| said[whole].as_u64().map(|whole| (whole, whole));
-    let prefixes = &said["addressFamilyInfo"]["ipv4Unicast"];
+    let prefixes = &said["addressFamilyInfo"][family];
     let since = |key: &str| number(&said[key]);
     let reason = said["lastResetDueTo"].as_str();
     let established = state(said["bgpState"].as_str().unwrap_or_default());

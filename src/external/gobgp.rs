@@ -6,18 +6,21 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{password, session};
+use super::{address_family, password, session};
 use crate::bgp::view::{SessionView, State};
+use crate::bgp::wire::Family;
 use crate::bgp::{ExportPolicy, PeerConfig, SpeakerConfig};
 use crate::net::{BgpIdentifier, Order};
 
 /// `gobgpd.toml` of a router. What it originates is not in it: see [`originated`].
 pub fn configuration(config: &SpeakerConfig) -> String {
     let transit = matches!(config.policy.export, ExportPolicy::Router { transit: true, .. });
+    let family = address_family(config);
+    let any = if config.family == Family::Ipv6Unicast { "::" } else { "0.0.0.0" };
     let mut text = String::new();
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").expect("a String takes any text");
     line(format_args!("[global.config]\nas = {}\nrouter-id = \"{}\"", config.local_as.0, config.router_id));
-    line(format_args!("port = {}\nlocal-address-list = [\"0.0.0.0\"]", config.listen_port));
+    line(format_args!("port = {}\nlocal-address-list = [\"{any}\"]", config.listen_port));
     // A route that came first wins nothing here.
     line(format_args!("[global.route-selection-options.config]\nexternal-compare-router-id = true"));
     line(format_args!("[global.apply-policy.config]\nexport-policy-list = [\"out\"]"));
@@ -52,7 +55,9 @@ pub fn configuration(config: &SpeakerConfig) -> String {
         let hold = config.timers.hold_time.as_secs();
         line(format_args!("[neighbors.timers.config]\nhold-time = {hold}\nkeepalive-interval = {}", hold / 3));
         line(format_args!("connect-retry = {}", seconds(config.timers.connect_retry)));
-        line(format_args!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\""));
+        line(format_args!(
+            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}-unicast\""
+        ));
     }
     text
 }
@@ -64,7 +69,8 @@ fn seconds(duration: Duration) -> u64 {
 
 /// Words for `gobgp` that have it originate `prefix`: its configuration cannot.
 pub fn originated(prefix: &IpNet) -> Vec<String> {
-    ["global", "rib", "add", &prefix.to_string(), "origin", "igp"].map(str::to_owned).into()
+    let family = if prefix.addr().is_ipv6() { "ipv6" } else { "ipv4" };
+    ["global", "rib", "add", &prefix.to_string(), "origin", "igp", "-a", family].map(str::to_owned).into()
 }
 
 /// What it originates.

@@ -9,6 +9,7 @@ pub mod frr;
 pub mod gobgp;
 
 use crate::bgp::view::{MessageCounts, SessionView, State};
+use crate::bgp::wire::Family;
 use crate::bgp::{ExportPolicy, KernelRule, PeerConfig, SpeakerConfig};
 use crate::net::{ExternalSpeaker, Order, Password};
 
@@ -67,6 +68,14 @@ fn check_password(peer: &PeerConfig) -> Result<(), String> {
             peer.name
         )),
         _ => Ok(()),
+    }
+}
+
+/// The address family that `config` is for, as all of these daemons write it.
+fn address_family(config: &SpeakerConfig) -> &'static str {
+    match config.family {
+        Family::Ipv4Unicast => "ipv4",
+        Family::Ipv6Unicast => "ipv6",
     }
 }
 

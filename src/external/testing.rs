@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bgp::wire::Family;
 use crate::bgp::{ExportPolicy, PeerConfig, PolicyConfig, SpeakerConfig, TimerConfig};
 use crate::net::{Asn, BgpIdentifier, NextHopMode};
 
@@ -9,6 +10,7 @@ use crate::net::{Asn, BgpIdentifier, NextHopMode};
 pub(super) fn router() -> SpeakerConfig {
     SpeakerConfig {
         name: "r1".into(),
+        family: Family::Ipv4Unicast,
         local_as: Asn(64512),
         router_id: BgpIdentifier("192.168.1.1".parse().unwrap()),
         listen_port: 179,

@@ -14,15 +14,15 @@ use super::netlink::GROUP_LINK;
 use super::netlink::socket::RouteSocket;
 use super::netns::Netns;
 
-/// RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV4_ROUTE.
-const GROUPS: [u32; 3] = [GROUP_LINK, 5, 7];
+/// RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_IFADDR.
+const GROUPS: [u32; 4] = [GROUP_LINK, 5, 7, 9];
 
 /// What changed since the last time; several changes at once are one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     /// A link came, went, or changed its state.
     pub links: bool,
-    /// An IPv4 address came or went.
+    /// An address came or went.
     pub addresses: bool,
     /// An IPv4 route came or went, of any table.
     pub routes: bool,

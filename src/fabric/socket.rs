@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::netns::Netns;
@@ -79,7 +79,7 @@ impl Security {
 
     fn apply_ttl(&self, socket: &impl AsFd) -> io::Result<()> {
         let Some(hops) = self.ttl_security else { return Ok(()) };
-        SockRef::from(socket).set_ttl_v4(u8::MAX.into())?;
+        tcp_options::set_ttl(socket, u8::MAX.into())?;
         tcp_options::set_least_ttl(socket, least_ttl(hops))
     }
 
@@ -91,7 +91,7 @@ impl Security {
         match self.ttl_security {
             Some(_) => self.apply_ttl(stream),
             // The listener may send 255 for another peer's sake.
-            None => SockRef::from(stream).set_ttl_v4(TTL),
+            None => tcp_options::set_ttl(stream, TTL),
         }
     }
 }
@@ -116,7 +116,7 @@ pub fn secure_listener(listener: &TcpListener, peers: &[(IpAddr, Security)]) -> 
     }
     // Of the handshake's answer nobody knows yet to whom it goes: a peer without GTSM takes any TTL.
     if peers.iter().any(|(_, security)| security.ttl_security.is_some()) {
-        SockRef::from(listener).set_ttl_v4(u8::MAX.into())?;
+        tcp_options::set_ttl(listener, u8::MAX.into())?;
     }
     Ok(())
 }

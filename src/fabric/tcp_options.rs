@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::libc;
+use socket2::{Domain, SockRef};
 
 /// Longest key (TCP_MD5SIG_MAXKEYLEN).
 const KEY_MAX: usize = 80;
@@ -54,12 +55,33 @@ pub(super) fn set_md5_key(socket: &impl AsFd, peer: IpAddr, key: &[u8]) -> io::R
     set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option)
 }
 
-/// Has packets with a lower TTL than `least` dropped unseen (RFC 5082).
+/// Has packets with a lower TTL than `least`, in IPv6 with a lower hop limit, dropped unseen (RFC 5082).
 ///
 /// # Errors
 /// The kernel's.
 pub(super) fn set_least_ttl(socket: &impl AsFd, least: u8) -> io::Result<()> {
-    set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &i32::from(least))
+    /// linux/in6.h; not in libc 0.2.
+    const IPV6_MINHOPCOUNT: i32 = 73;
+    let (level, name) = match is_v6(socket)? {
+        true => (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT),
+        false => (libc::IPPROTO_IP, libc::IP_MINTTL),
+    };
+    set(socket, level, name, &i32::from(least))
+}
+
+/// Has packets go out with this TTL, in IPv6 with this hop limit.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn set_ttl(socket: &impl AsFd, ttl: u32) -> io::Result<()> {
+    match is_v6(socket)? {
+        true => SockRef::from(socket).set_unicast_hops_v6(ttl),
+        false => SockRef::from(socket).set_ttl_v4(ttl),
+    }
+}
+
+fn is_v6(socket: &impl AsFd) -> io::Result<bool> {
+    Ok(SockRef::from(socket).domain()? == Domain::IPV6)
 }
 
 fn set<T>(socket: &impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {

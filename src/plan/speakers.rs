@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::build::Names;
 use super::{SpeakerPlan, felix};
+use crate::bgp::wire::Family;
 use crate::bgp::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use crate::calico::ipam::Assignment;
 use crate::calico::peering::{self, Peering};
@@ -29,6 +30,7 @@ pub(super) fn build(topology: &Topology, assignment: &Assignment, names: &Names)
         netns: netns.clone(),
         config: SpeakerConfig {
             name: node.name.clone(),
+            family: Family::Ipv4Unicast,
             local_as: topology.as_number(node),
             router_id: BgpIdentifier(node.bgp_address().addr()),
             listen_port: topology.listen_port(node).unwrap_or(BGP_PORT),
@@ -144,6 +146,7 @@ fn router_speaker(topology: &Topology, router: &Router) -> Option<SpeakerConfig>
     let networks = || router.networks.iter().map(|network| IpNet::V4(*network));
     Some(SpeakerConfig {
         name: router.name.clone(),
+        family: Family::Ipv4Unicast,
         local_as,
         router_id: BgpIdentifier(router.address().addr()),
         listen_port: BGP_PORT,

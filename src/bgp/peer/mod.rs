@@ -19,7 +19,7 @@ use super::rib::{AdjRibIn, AdjRibOut};
 use super::session::{Direction, Failure, Identity, Outcome, Remote, Session};
 use super::timers::{Jitter, Timer, TimerTable};
 use super::view::{MessageCounts, State};
-use super::wire::{Family, Interner, Notification, RefreshKind, Update, iana};
+use super::wire::{Interner, Notification, RefreshKind, Update, iana};
 use crate::net::BgpIdentifier;
 
 /// After this long without an error the wait starts small again: BIRD's `error forget time`.
@@ -114,6 +114,7 @@ impl Peer {
     pub(super) fn new(id: PeerId, speaker: Arc<SpeakerConfig>) -> Self {
         let config = &speaker.peers[id.0 as usize];
         let identity = Identity {
+            family: speaker.family,
             local_as: config.local_as,
             local_id: speaker.router_id,
             remote_as: config.remote_as,
@@ -416,7 +417,7 @@ impl Peer {
                 effects.outputs.push(Output::Up);
             }
             Outcome::Update(update) => {
-                let end_of_rib = update.end_of_rib == Some(Family::Ipv4Unicast);
+                let end_of_rib = update.end_of_rib == Some(self.identity.family);
                 effects.outputs.push(Output::Update(update));
                 if end_of_rib {
                     self.end_stale(effects);

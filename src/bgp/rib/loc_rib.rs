@@ -1,16 +1,16 @@
 //! Loc-RIB: every path of every prefix, and which one is selected.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
-use ipnet::{IpNet, Ipv4Net};
-use rustc_hash::FxBuildHasher;
+use ipnet::IpNet;
 
 use super::fib_hop::FibHop;
 use super::path::{Millis, Path, PathId, PathSource, Paths, SourceKey};
+use super::prefixes::Prefixes;
 use crate::bgp::event::PeerId;
+use crate::bgp::wire::Family;
 
 /// A prefix's number in one table, used again once nobody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,13 +78,13 @@ pub(in crate::bgp) struct Marked {
 /// Entries to a block.
 const BLOCK: usize = 32;
 
-/// The table. One speaker speaks one family, as Calico's BIRD does (calico-behaviour 7.1): IPv4.
+/// The table, of one family.
 #[derive(Debug, Default)]
 pub(in crate::bgp) struct LocRib {
     /// The numbers of all entries, by prefix.
     ids: HashTable<EntryId>,
     /// The entries' prefixes: apart from them, so that to find one, and to grow, touches little memory.
-    prefixes: Vec<Ipv4Net>,
+    prefixes: Prefixes,
     /// In blocks, which stay where they are: a vector of all of them would be copied as it grows, and leave holes as large as itself.
     #[expect(clippy::vec_box, reason = "what is in a block stays where it is while the vector grows")]
     entries: Vec<Box<[Option<Entry>; BLOCK]>>,
@@ -95,17 +95,22 @@ pub(in crate::bgp) struct LocRib {
 }
 
 impl LocRib {
+    /// An empty table of `family`.
+    pub(in crate::bgp) fn new(family: Family) -> Self {
+        Self { prefixes: Prefixes::new(family), ..Self::default() }
+    }
+
     /// Puts in a path in place of the one of the same source and path identifier: the entry, and whether the path is one more. An
-    /// equal path changes nothing. `None` where there are too many paths already.
+    /// equal path changes nothing. `None` where there are too many paths already, and for a prefix of another family.
     pub(in crate::bgp) fn insert(
         &mut self,
         now: Instant,
-        prefix: Ipv4Net,
+        prefix: IpNet,
         source: PathSource,
         received_id: u32,
     ) -> Option<(EntryId, bool)> {
         let since = self.time(now);
-        let id = self.id_or_new(prefix);
+        let id = self.id_or_new(&prefix)?;
         let entry = self.get_mut(id)?;
         let known = entry.paths.iter().position(|path| path.is_of(source.key(), received_id));
         let number = match known.map(|index| &mut entry.paths[index]) {
@@ -138,9 +143,10 @@ impl LocRib {
     }
 
     /// Notes that the kernel has a route of ours to `prefix`.
-    pub(in crate::bgp) fn adopt(&mut self, prefix: Ipv4Net, hop: Arc<FibHop>) {
-        let id = self.id_or_new(prefix);
-        if let Some(entry) = self.get_mut(id) {
+    pub(in crate::bgp) fn adopt(&mut self, prefix: IpNet, hop: Arc<FibHop>) {
+        if let Some(id) = self.id_or_new(&prefix)
+            && let Some(entry) = self.get_mut(id)
+        {
             entry.installed = Some(hop);
         }
     }
@@ -193,13 +199,12 @@ impl LocRib {
 
     /// The entry of `prefix`.
     pub(in crate::bgp) fn id(&self, prefix: &IpNet) -> Option<EntryId> {
-        let IpNet::V4(prefix) = prefix else { return None };
-        self.ids.find(hash(prefix), |id| self.prefixes[id.0 as usize] == *prefix).copied()
+        self.ids.find(Prefixes::hash(prefix), |id| self.prefixes.is(*id, prefix)).copied()
     }
 
     /// The prefix of an entry.
     pub(in crate::bgp) fn prefix(&self, id: EntryId) -> IpNet {
-        self.prefixes[id.0 as usize].into()
+        self.prefixes.get(id)
     }
 
     /// The entry numbered `id`.
@@ -243,44 +248,33 @@ impl LocRib {
         });
         if unused && let Some(slot) = slot(&mut self.entries, id) {
             *slot = None;
-            if let Ok(found) = self.ids.find_entry(hash(&self.prefixes[id.0 as usize]), |other| *other == id) {
+            let hash = self.prefixes.hash_of(id);
+            if let Ok(found) = self.ids.find_entry(hash, |other| *other == id) {
                 found.remove();
             }
             self.free.push(id);
         }
     }
 
-    fn id_or_new(&mut self, prefix: Ipv4Net) -> EntryId {
-        if let Some(id) = self.id(&prefix.into()) {
-            return id;
+    fn id_or_new(&mut self, prefix: &IpNet) -> Option<EntryId> {
+        if let Some(id) = self.id(prefix) {
+            return Some(id);
         }
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.prefixes[id.0 as usize] = prefix;
-                id
-            }
-            None => {
-                if self.prefixes.len().is_multiple_of(BLOCK) {
-                    self.entries.push(Box::new([const { None }; BLOCK]));
-                }
-                self.prefixes.push(prefix);
-                EntryId((self.prefixes.len() - 1) as u32)
-            }
-        };
+        let id = self.prefixes.put(self.free.last().copied(), prefix)?;
+        self.free.pop();
+        if id.0 as usize / BLOCK == self.entries.len() {
+            self.entries.push(Box::new([const { None }; BLOCK]));
+        }
         if let Some(slot) = slot(&mut self.entries, id) {
             *slot = Some(Entry::new());
         }
-        self.ids.insert_unique(hash(&prefix), id, |id| hash(&self.prefixes[id.0 as usize]));
-        id
+        self.ids.insert_unique(Prefixes::hash(prefix), id, |id| self.prefixes.hash_of(*id));
+        Some(id)
     }
 }
 
 fn slot(entries: &mut [Box<[Option<Entry>; BLOCK]>], id: EntryId) -> Option<&mut Option<Entry>> {
     Some(&mut entries.get_mut(id.0 as usize / BLOCK)?[id.0 as usize % BLOCK])
-}
-
-fn hash(prefix: &Ipv4Net) -> u64 {
-    FxBuildHasher.hash_one((u32::from(prefix.addr()), prefix.prefix_len()))
 }
 
 #[cfg(test)]
@@ -290,7 +284,7 @@ mod tests {
     use crate::bgp::wire::Attributes;
     use crate::net::IfName;
 
-    fn prefix(text: &str) -> Ipv4Net {
+    fn prefix(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
@@ -333,9 +327,9 @@ mod tests {
         assert_eq!(rib.remove(id, SourceKey::Static, |_| true), 1);
         rib.take_marked();
         rib.free_if_unused(id);
-        assert_eq!(rib.id(&IpNet::V4(prefix("10.0.0.0/8"))), Some(id));
+        assert_eq!(rib.id(&prefix("10.0.0.0/8")), Some(id));
         rib.release(id);
-        assert_eq!(rib.id(&IpNet::V4(prefix("10.0.0.0/8"))), None);
+        assert_eq!(rib.id(&prefix("10.0.0.0/8")), None);
         assert_eq!(rib.insert(now, prefix("11.0.0.0/8"), PathSource::Static(None), 0), Some((id, true)));
     }
 

@@ -12,6 +12,7 @@ mod fib_hop;
 mod id_set;
 mod loc_rib;
 mod path;
+mod prefixes;
 
 pub(super) use adj_rib_in::AdjRibIn;
 pub(super) use adj_rib_out::{AdjRibOut, Said};

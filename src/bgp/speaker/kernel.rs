@@ -46,10 +46,9 @@ impl Speaker {
     }
 
     fn learn(&mut self, now: Instant, prefix: IpNet, source: Option<PathSource>, key: SourceKey) {
-        match (source, prefix) {
-            (Some(source), IpNet::V4(prefix)) => drop(self.rib.insert(now, prefix, source, 0)),
-            (Some(_), IpNet::V6(_)) => {}
-            (None, _) => {
+        match source {
+            Some(source) => drop(self.rib.insert(now, prefix, source, 0)),
+            None => {
                 if let Some(id) = self.rib.id(&prefix) {
                     self.rib.remove(id, key, |_| true);
                 }

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
-use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::config::SpeakerConfig;
@@ -81,6 +80,7 @@ impl Speaker {
             by_address.entry(peer.remote).or_default().push(id);
             peers.push(Peer::new(id, Arc::clone(&config)));
         }
+        let family = config.family;
         Self {
             audience: Audience::of(&config),
             config,
@@ -91,8 +91,8 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             jitter: Jitter::new(seed),
             interner: Interner::new(),
-            rib: LocRib::default(),
-            next_hops: NextHops::default(),
+            rib: LocRib::new(family),
+            next_hops: NextHops::new(family),
             hops: HashSet::default(),
             up: Default::default(),
             all_paths: 0,
@@ -127,9 +127,7 @@ impl Speaker {
                     self.begin_recovery(now);
                 }
                 for (prefix, source) in local_routes(&self.config) {
-                    if let IpNet::V4(prefix) = prefix {
-                        self.rib.insert(now, prefix, source, 0);
-                    }
+                    self.rib.insert(now, prefix, source, 0);
                 }
                 self.every_peer(now, &mut actions, |peer, effects| peer.start(now, effects));
             }

@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
-
 use super::Speaker;
 use crate::bgp::event::{KernelSnapshot, PeerId};
 use crate::bgp::rib::{EntryId, FibHop};
@@ -37,9 +35,8 @@ impl Speaker {
         let Some(recovery) = self.recovery.as_mut().filter(|recovery| !recovery.adopted) else { return };
         recovery.adopted = true;
         for route in snapshot.routes.iter().filter(|route| route.proto == RouteProtocol::BIRD) {
-            let IpNet::V4(prefix) = route.dst else { continue };
             let hop = self.share(FibHop::of(route));
-            self.rib.adopt(prefix, hop);
+            self.rib.adopt(route.dst, hop);
         }
     }
 

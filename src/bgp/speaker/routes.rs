@@ -25,8 +25,9 @@ impl Speaker {
     pub(super) fn peer_up(&mut self, id: PeerId) {
         // It may have another identifier than before, which goes out with what came from it.
         self.rounds.clear();
+        let family = self.config.family;
         let peer = &mut self.peers[id.0 as usize];
-        let all_paths = peer.established().is_some_and(|session| session.context.add_path_send_v4);
+        let all_paths = peer.established().is_some_and(|session| session.context.add_path_send(family));
         peer.adj_rib_out.all_paths = all_paths;
         self.all_paths += usize::from(all_paths);
         self.up[Reach::of(peer.config()) as usize].push(id);
@@ -103,7 +104,6 @@ impl Speaker {
         let peer = &config.peers[id.0 as usize];
         let looped = policy::is_looped(&config, peer, &attributes);
         for nlri in &update.announced {
-            let IpNet::V4(prefix) = nlri.prefix else { continue };
             let imported = match looped {
                 true => None,
                 false => policy::imported(peer, nlri.prefix, &attributes),
@@ -117,7 +117,7 @@ impl Speaker {
                 Some(Some(changed)) => self.interner.intern(changed),
             };
             let path = PathSource::Bgp(id, attributes);
-            if let Some((entry, true)) = self.rib.insert(now, prefix, path, nlri.path_id.unwrap_or(0)) {
+            if let Some((entry, true)) = self.rib.insert(now, nlri.prefix, path, nlri.path_id.unwrap_or(0)) {
                 self.peers[id.0 as usize].adj_rib_in.insert(entry);
             }
         }

@@ -155,7 +155,7 @@ fn session_view(now: Instant, peer: &Peer) -> SessionView {
             .and_then(|session| session.keepalive_interval())
             .and_then(|interval| left(Timer::Keepalive, interval)),
         last_error: peer.last_error.clone(),
-        capabilities: session.map(|session| session.common_capabilities()).unwrap_or_default(),
+        capabilities: session.map(|session| session.common_capabilities(peer.identity.family)).unwrap_or_default(),
         end_of_rib_awaited: peer.awaits_end_of_rib(),
         end_of_rib_received: peer.end_of_rib_received,
         stale_ms: peer.stale_until().map(|until| millis(until.saturating_duration_since(now))),

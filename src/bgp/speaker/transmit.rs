@@ -11,7 +11,7 @@ use crate::bgp::event::{ConnectionId, PeerId};
 use crate::bgp::policy::{self, AttributeKey, ExportPeer};
 use crate::bgp::rib::{EntryId, PathSource};
 use crate::bgp::view::State;
-use crate::bgp::wire::{self, Attributes, Context, Family, Nlri, RefreshKind};
+use crate::bgp::wire::{self, Attributes, Context, Nlri, RefreshKind};
 
 /// Prefixes looked at for one round of UPDATEs: enough to fill messages, few enough not to exceed a driver's buffer by much.
 const ROUND: usize = 2048;
@@ -56,14 +56,14 @@ impl Speaker {
 
     /// One round: a marker, or the UPDATEs of up to [`ROUND`] prefixes. False once nothing waits.
     fn transmit_round(&mut self, target: &ExportPeer<'_>, context: &Context, out: &mut BytesMut) -> bool {
-        let family = Family::Ipv4Unicast;
+        let family = self.config.family;
         let peer = &mut self.peers[target.id.0 as usize];
         if std::mem::take(&mut peer.adj_rib_out.refresh_begin_due) {
             wire::encode_route_refresh(family, RefreshKind::Begin, out);
         }
         let batch = peer.adj_rib_out.dequeue(ROUND);
         if !batch.is_empty() {
-            match context.add_path_send_v4 {
+            match context.add_path_send(family) {
                 true => self.transmit_all_paths(target, context, &batch, out),
                 false => self.transmit_selected(target, context, batch, out),
             }

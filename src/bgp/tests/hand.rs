@@ -119,8 +119,13 @@ impl Hand {
         let (mut decoder, mut interner) = (Decoder::new(), Interner::new());
         decoder.push(bytes);
         let add_path_receive_v4 = self.with_identifiers.contains(&connection);
-        let context =
-            Context { four_octet_as: true, extended_messages: true, add_path_receive_v4, ..Context::default() };
+        let context = Context {
+            four_octet_as: true,
+            extended_messages: true,
+            add_path_receive_v4,
+            add_path_receive_v6: add_path_receive_v4,
+            ..Context::default()
+        };
         while let Some(message) = decoder.next(&context, &mut interner).expect("we send what we can read") {
             self.sent.push((connection, words(&message)));
             self.messages.push(message);

@@ -1,5 +1,5 @@
 //! Speakers as a whole, on a virtual clock: one against messages made by hand (`fsm`, `routes`, `graceful_restart`, `extended_messages`,
-//! `add_path`, `conformance`), and many joined in memory
+//! `add_path`, `ipv6`, `conformance`), and many joined in memory
 //! (`simulation`, `convergence`, `chaos`).
 
 mod add_path;
@@ -10,6 +10,7 @@ mod extended_messages;
 mod fsm;
 mod graceful_restart;
 mod hand;
+mod ipv6;
 mod routes;
 mod simulation;
 mod solve;
@@ -21,6 +22,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::config::{ExportPolicy, KernelRule, PeerConfig, PolicyConfig, PoolPolicy, SpeakerConfig, TimerConfig};
 use super::event::KernelSnapshot;
+use super::wire::Family;
 use crate::net::{Asn, BgpIdentifier, IfName, NextHopMode};
 
 /// The origin of virtual time.
@@ -96,6 +98,7 @@ pub(super) fn speaker_config(local: &TestNode, others: &[TestNode], timers: Time
         .collect();
     SpeakerConfig {
         name: local.address.to_string(),
+        family: Family::Ipv4Unicast,
         local_as: local.asn,
         router_id: BgpIdentifier(local.address),
         listen_port: 179,

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::reader::Reader;
-use super::types::{Context, Family, Nlri};
+use super::types::{AddPathMode, Context, Family, Nlri};
 
 const SAFI_UNICAST: u8 = 1;
 
@@ -41,18 +41,31 @@ impl Family {
 }
 
 impl Context {
-    pub(super) fn add_path_receive(&self, family: Family) -> bool {
+    /// Whether prefixes of `family` come in with path identifiers.
+    pub(in crate::bgp) fn add_path_receive(&self, family: Family) -> bool {
         match family {
             Family::Ipv4Unicast => self.add_path_receive_v4,
             Family::Ipv6Unicast => self.add_path_receive_v6,
         }
     }
 
-    pub(super) fn add_path_send(&self, family: Family) -> bool {
+    /// Whether prefixes of `family` go out with path identifiers.
+    pub(in crate::bgp) fn add_path_send(&self, family: Family) -> bool {
         match family {
             Family::Ipv4Unicast => self.add_path_send_v4,
             Family::Ipv6Unicast => self.add_path_send_v6,
         }
+    }
+}
+
+impl Context {
+    /// Notes in which directions path identifiers were negotiated for `family`.
+    pub(in crate::bgp) fn set_add_path(&mut self, family: Family, mode: AddPathMode) {
+        let (receive, send) = match family {
+            Family::Ipv4Unicast => (&mut self.add_path_receive_v4, &mut self.add_path_send_v4),
+            Family::Ipv6Unicast => (&mut self.add_path_receive_v6, &mut self.add_path_send_v6),
+        };
+        (*receive, *send) = (mode.receive, mode.send);
     }
 }
 

@@ -162,6 +162,22 @@ impl Capability {
         }
     }
 
+    /// Of a multiprotocol capability its family; `Some(None)` for one that is not ours.
+    pub(in crate::bgp) fn family(&self) -> Option<Option<Family>> {
+        match self {
+            Self::Multiprotocol(family) => Some(Some(*family)),
+            Self::Other { code: MULTIPROTOCOL, .. } => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Code, length and value: the form in which a NOTIFICATION names what is missing (RFC 5492 §5).
+    pub(in crate::bgp) fn to_bytes(&self) -> Vec<u8> {
+        let mut value = BytesMut::new();
+        let code = self.encode_value(&mut value);
+        [&[code, u8::try_from(value.len()).unwrap_or(u8::MAX)], &value[..]].concat()
+    }
+
     /// Writes the value and returns the code.
     fn encode_value(&self, out: &mut BytesMut) -> u8 {
         match self {

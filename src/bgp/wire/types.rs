@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::net::{Asn, BgpIdentifier};
 
 /// An address family with its subsequent family (RFC 4760): only unicast is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// AFI 1, SAFI 1.
+    #[default]
     Ipv4Unicast,
     /// AFI 2, SAFI 1.
     Ipv6Unicast,

@@ -21,6 +21,7 @@
 //! | RFC 2385, RFC 5082 | MD5, GTSM | the kernel's: `tests/kernel_interop`, scenario `md5-gtsm` |
 //! | RFC 2918, RFC 7313 | route refresh, BoRR and EoRR | `routes`, `graceful_restart`, `add_path` |
 //! | RFC 4456 §7, §8 | reflection and its loops | `policy`, `solve` |
+//! | RFC 4760, RFC 2545 | IPv6 unicast | `ipv6`, `wire::round_trip` |
 //! | RFC 4724 §2 to §4.2 | graceful restart, both parts | `graceful_restart` |
 //! | RFC 6793 | four-octet AS numbers | `wire::rfc7606` (AS4_PATH, AS4_AGGREGATOR), `wire::round_trip` |
 //! | RFC 7911 | ADD-PATH | `add_path`, `solve`, `wire::nlri` |
