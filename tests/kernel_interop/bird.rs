@@ -1,10 +1,8 @@
 //! BIRD 2 with the settings of Calico's BIRD (calico-behaviour 7.1) in the place of one speaker.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lab::bgp::view::State;
@@ -16,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::capture::Capture;
 use crate::cluster::{CONTROL_PLANE, Cluster, WORKER, WORKER2, until, until_none};
+use crate::removals::Removals;
 
 /// A BIRD in a node's namespace; ended when dropped.
 struct Bird {
@@ -223,51 +222,6 @@ fn bird_that_waits_for_us_works_with_us() {
     interoperate("t-interop-waits", CONTROL_PLANE);
 }
 
-/// What leaves the kernel's table of a node from now on, as `ip monitor` has it.
-struct Removals {
-    process: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Removals {
-    fn watch(cluster: &Cluster, node: usize) -> Self {
-        let mut monitor = Command::new("ip");
-        monitor.args(["-n", cluster.netns[node].name().as_ref(), "monitor", "route"]);
-        let mut process = monitor.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (read, out) = (Arc::clone(&lines), BufReader::new(process.stdout.take().unwrap()));
-        std::thread::spawn(move || {
-            let removed = out.lines().map_while(Result::ok).filter(|line| line.starts_with("Deleted"));
-            removed.for_each(|line| read.lock().unwrap().push(line));
-        });
-        let removals = Self { process, lines };
-        until("ip monitor listens", || {
-            for verb in ["add", "del"] {
-                let route = ["route", verb, "blackhole", MARK];
-                assert!(cluster.command(node, "ip").args(route).status().unwrap().success());
-            }
-            !removals.lines.lock().unwrap().is_empty()
-        });
-        removals
-    }
-
-    /// The routes of BGP that left.
-    fn of_bgp(&self) -> Vec<String> {
-        let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| !line.contains(MARK)).cloned().collect()
-    }
-}
-
-impl Drop for Removals {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// By which we see that our witness looks: nobody else's.
-const MARK: &str = "192.0.2.99";
-
 #[test]
 fn bird_that_is_killed_and_comes_back_in_time_costs_nobody_a_route() {
     let mut cluster = Cluster::build("t-interop-killed", |_| {});
@@ -275,7 +229,7 @@ fn bird_that_is_killed_and_comes_back_in_time_costs_nobody_a_route() {
     others.iter().for_each(|&node| cluster.start(node));
     let mut bird = Bird::start(&cluster, WORKER);
     converge(&cluster, &bird, WORKER);
-    let removals: Vec<Removals> = others.iter().map(|&node| Removals::watch(&cluster, node)).collect();
+    let removals: Vec<Removals> = others.iter().map(|&node| Removals::watch(&cluster.netns[node])).collect();
     bird.crash();
     until("we notice", || others.iter().all(|&node| cluster.session(node, WORKER).state != State::Established));
     for &node in &others {
@@ -309,7 +263,7 @@ fn a_speaker_of_ours_that_is_killed_and_recovers_costs_nobody_a_route() {
     let bird = Bird::start(&cluster, WORKER);
     converge(&cluster, &bird, WORKER);
     let everyone = [CONTROL_PLANE, WORKER, WORKER2];
-    let removals: Vec<Removals> = everyone.iter().map(|&node| Removals::watch(&cluster, node)).collect();
+    let removals: Vec<Removals> = everyone.iter().map(|&node| Removals::watch(&cluster.netns[node])).collect();
     cluster.crash(WORKER2);
     let session = session_name(&cluster, WORKER2);
     until("BIRD waits for us", || {

@@ -35,11 +35,13 @@ impl Capture {
         self.process.wait().unwrap();
     }
 
-    /// Stops once the capture has a packet that `filter` takes, which is to be the last one that matters: tcpdump may be behind.
-    pub(crate) fn stop_after(&mut self, filter: &str) {
-        // The file may end in the middle of a packet, about which tshark complains.
-        let is_there = || !self.run_tshark(filter, &[]).stdout.is_empty();
-        until("tcpdump has written all of it", is_there);
+    /// Stops once the capture has packets that each of `filters` takes, which are to be the last ones that matter: tcpdump may be behind.
+    pub(crate) fn stop_after(&mut self, filters: &[&str]) {
+        for filter in filters {
+            // The file may end in the middle of a packet, about which tshark complains.
+            let is_there = || !self.run_tshark(filter, &[]).stdout.is_empty();
+            until("tcpdump has written all of it", is_there);
+        }
         self.stop();
     }
 

@@ -20,6 +20,9 @@ const TOPOLOGY: &str = include_str!("../../topologies/calico-bgp-fullmesh.toml")
 /// How long a fact may take to come true.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The name of the threads of [`Cluster`]'s runtime, of at most 15 characters.
+const THREADS: &str = "speakers";
+
 /// 172.18.0.2: passive towards both others.
 pub(crate) const CONTROL_PLANE: usize = 0;
 /// 172.18.0.4: dials both others.
@@ -56,7 +59,8 @@ impl Cluster {
             alter(&mut speaker.config);
         }
         build(&NetlinkKernel, &plan, &|_| {}).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).thread_name(THREADS).enable_all().build().unwrap();
         Self {
             netns: plan.speakers.iter().map(|speaker| Netns::open(&speaker.netns).unwrap()).collect(),
             drivers: plan.speakers.iter().map(|_| None).collect(),
@@ -85,6 +89,18 @@ impl Cluster {
 
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it ends with the cluster")
+    }
+
+    /// What the threads on which the speakers run have waited for a processor so far: that much the host is to blame for.
+    pub(crate) fn waited_for_processors(&self) -> Duration {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+        let ours = threads
+            .filter(|thread| std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim_end() == THREADS));
+        let waited = ours.map(|thread| {
+            let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+            text.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+        });
+        Duration::from_nanos(waited.sum())
     }
 
     /// Ends a node's speaker without a word, as a crash does.

@@ -10,4 +10,5 @@ mod capture;
 mod cluster;
 mod hostile;
 mod matrix;
+mod removals;
 mod wire;

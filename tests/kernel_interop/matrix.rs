@@ -26,8 +26,14 @@ use crate::capture::Capture;
 use crate::cluster::{Alone, alone, until, until_none};
 use crate::wire;
 
+use self::again::Rerun;
+
+mod add_path;
+mod again;
+mod restart;
+
 /// Rows that wait for what neither end of this matrix can yet be asked for.
-const NOT_YET: [&str; 3] = ["graceful restart, helper", "ADD-PATH", "IPv6"];
+const NOT_YET: [&str; 1] = ["IPv6"];
 
 const OURS: &str = "10.8.1.0/24";
 const THEIRS: &str = "10.9.1.0/24";
@@ -37,9 +43,11 @@ const TAGGED: &str = "10.9.2.0/24";
 struct Bench {
     daemon: ExternalSpeaker,
     plan: Plan,
+    /// Of everyone in the plan: we are the first, they the second.
     netns: Vec<Netns>,
-    driver: Option<Driver>,
+    drivers: Vec<Option<Driver>>,
     theirs: Option<External>,
+    reruns: Vec<Rerun>,
     capture: Capture,
     runtime: Option<Runtime>,
     folder: TempDir,
@@ -49,27 +57,15 @@ struct Bench {
 impl Bench {
     /// Both run; `session` is what either end says of the other besides address and AS, and `alter` changes their daemon's part.
     fn start(name: &str, daemon: ExternalSpeaker, session: &str, alter: impl Fn(&mut SpeakerConfig)) -> Self {
+        let mut plan = plan(name, daemon, &format!("{session} }}"), "");
+        alter(&mut plan.speakers[1].config);
+        Self::of(daemon, plan)
+    }
+
+    /// Both run; whoever else is in the plan does not yet.
+    fn of(daemon: ExternalSpeaker, plan: Plan) -> Self {
         assert!(nix::unistd::Uid::effective().is_root(), "this test builds network namespaces: run it as root");
         let alone = alone();
-        let router = |name: &str, own: u8, network: &str, more: &str| {
-            let far = 3 - own;
-            format!(
-                "[[router]]\nname = \"{name}\"\naddresses = [\"10.7.0.{own}/24\"]\nasNumber = 420000000{own}\n\
-                 networks = [\"{network}\"]\npeers = [{{ ip = \"10.7.0.{far}\", asNumber = 420000000{far}{session} }}]\n{more}"
-            )
-        };
-        let speaker = format!("speaker = \"{}\"\n", daemon.key());
-        let text = router("ours", 1, OURS, "") + &router("theirs", 2, THEIRS, &speaker);
-        let lab = format!("t-{name}-{}", daemon.key());
-        let topology = lab::topology::parse(&text, &lab).unwrap();
-        let mut plan = lab::plan::build(&topology).unwrap();
-        // A route of the kernel is announced and withdrawn by anybody, a static one is not.
-        plan.speakers[0].config.statics.clear();
-        plan.speakers[0].config.policy.advertisements = vec![PrefixAdvertisement {
-            cidr: OURS.parse().unwrap(),
-            communities: vec![Community::Standard((65010 << 16) + 5), Community::Large(65010, 6, 7)],
-        }];
-        alter(&mut plan.speakers[1].config);
         build(&NetlinkKernel, &plan, &|_| {}).unwrap();
         let netns: Vec<Netns> = plan.speakers.iter().map(|speaker| Netns::open(&speaker.netns).unwrap()).collect();
         let capture = Capture::start(inside(&netns[0], "tcpdump"));
@@ -78,10 +74,11 @@ impl Bench {
         let folder = tempfile::tempdir_in("/run").unwrap();
         let mut bench = Self {
             daemon,
+            drivers: plan.speakers.iter().map(|_| None).collect(),
             netns,
             capture,
-            driver: None,
             theirs: None,
+            reruns: Vec::new(),
             runtime: Some(runtime),
             folder,
             plan,
@@ -95,13 +92,26 @@ impl Bench {
         );
         let theirs = bench.runtime().block_on(starting);
         bench.theirs = Some(theirs.unwrap_or_else(|error| panic!("{error}")));
-        let entered = bench.runtime.as_ref().unwrap().enter();
-        let config = bench.plan.speakers[0].config.clone();
-        let mut driver = Driver::open(&bench.netns[0], config, watch::channel(0).0).unwrap();
-        driver.start();
-        drop(entered);
-        bench.driver = Some(driver);
+        bench.start_driver(0);
         bench
+    }
+
+    /// Starts a speaker of ours in the place `side`; the one that was there ends without a word.
+    fn start_driver(&mut self, side: usize) {
+        self.drivers[side] = None;
+        let config = self.plan.speakers[side].config.clone();
+        let _inside = self.runtime().enter();
+        let mut driver = None;
+        // The tasks of the one before are aborted, and its socket goes with the last of them.
+        until_none("the port is free", || match Driver::open(&self.netns[side], config.clone(), watch::channel(0).0) {
+            Ok(opened) => {
+                driver = Some(opened);
+                vec![]
+            }
+            Err(error) => vec![format!("{error:?}")],
+        });
+        driver.as_mut().unwrap().start();
+        self.drivers[side] = driver;
     }
 
     fn runtime(&self) -> &Runtime {
@@ -112,8 +122,12 @@ impl Bench {
         self.theirs.as_ref().expect("it runs")
     }
 
+    fn driver(&self, side: usize) -> &Driver {
+        self.drivers[side].as_ref().expect("it was started")
+    }
+
     fn our_session(&self) -> SessionView {
-        self.driver.as_ref().unwrap().view().sessions.swap_remove(0)
+        self.driver(0).view().sessions.swap_remove(0)
     }
 
     fn their_state(&self) -> State {
@@ -133,7 +147,7 @@ impl Bench {
     /// Our best path to `prefix`.
     fn path(&self, prefix: &str) -> Option<PathView> {
         let prefix: IpNet = prefix.parse().unwrap();
-        self.driver.as_ref().unwrap().paths().into_iter().find(|path| path.best && path.prefix == prefix)
+        self.driver(0).paths().into_iter().find(|path| path.best && path.prefix == prefix)
     }
 
     /// What they say of `prefix`, if they know it.
@@ -241,7 +255,8 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // Whoever holds a namespace keeps it.
-        self.driver = None;
+        self.drivers.clear();
+        self.reruns.clear();
         self.theirs = None;
         self.netns.clear();
         drop(self.runtime.take());
@@ -250,6 +265,28 @@ impl Drop for Bench {
             assert!(errors.is_empty(), "{errors:?}");
         }
     }
+}
+
+/// `session` is what either end says of the other besides address and AS, and whom it peers with besides; `more` are other routers.
+fn plan(name: &str, daemon: ExternalSpeaker, session: &str, more: &str) -> Plan {
+    let router = |name: &str, own: u8, network: &str, more: &str| {
+        let far = 3 - own;
+        format!(
+            "[[router]]\nname = \"{name}\"\naddresses = [\"10.7.0.{own}/24\"]\nasNumber = 420000000{own}\n\
+             networks = [\"{network}\"]\npeers = [{{ ip = \"10.7.0.{far}\", asNumber = 420000000{far}{session}]\n{more}"
+        )
+    };
+    let speaker = format!("speaker = \"{}\"\n", daemon.key());
+    let text = router("ours", 1, OURS, "") + &router("theirs", 2, THEIRS, &speaker) + more;
+    let lab = format!("t-{name}-{}", daemon.key());
+    let mut plan = lab::plan::build(&lab::topology::parse(&text, &lab).unwrap()).unwrap();
+    // A route of the kernel is announced and withdrawn by anybody, a static one is not.
+    plan.speakers[0].config.statics.clear();
+    plan.speakers[0].config.policy.advertisements = vec![PrefixAdvertisement {
+        cidr: OURS.parse().unwrap(),
+        communities: vec![Community::Standard((65010 << 16) + 5), Community::Large(65010, 6, 7)],
+    }];
+    plan
 }
 
 fn inside(netns: &Netns, program: &str) -> Command {
@@ -322,21 +359,28 @@ fn say(daemon: ExternalSpeaker, row: &str, how: &str) {
     println!("{:8} {row:28} {how}", daemon.to_string());
 }
 
+/// tshark has no complaint about what either end said.
+fn assert_no_fault(capture: &Capture) {
+    // 0x600000 is a warning, above it errors.
+    let faults = capture.tshark("bgp && (_ws.malformed || _ws.expert.severity >= 0x600000)", &[]);
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
 fn matrix(daemon: ExternalSpeaker) {
     let mut bench = Bench::start("mx", daemon, "", |_| {});
     for (row, holds) in ROWS {
         holds(&bench);
         say(daemon, row, "holds");
     }
-    bench.capture.stop_after("bgp.withdrawn_prefix == 10.8.1.0");
-    let faults = bench.capture.tshark("bgp && (_ws.malformed || _ws.expert.severity >= 0x600000)", &[]);
-    assert!(faults.is_empty(), "{faults:#?}");
+    bench.capture.stop_after(&["bgp.withdrawn_prefix == 10.8.1.0"]);
+    assert_no_fault(&bench.capture);
     // Where both dial at once, one connection is closed (RFC 4271 §6.8); nothing else is an error.
     let errors = bench
         .capture
         .tshark("bgp.type == 3 && !(bgp.notify.major_error == 6 && bgp.notify.minor_error_cease == 7)", &[]);
     assert!(errors.is_empty(), "{errors:#?}");
-    wire::assert_same_as_tshark(&bench.capture, &["10.7.0.1", "10.7.0.2"]);
+    let said = ["bgp.nlri_prefix", "bgp.withdrawn_prefix", "bgp.large_communities.ga"];
+    wire::assert_same_as_tshark(&bench.capture, &["10.7.0.1", "10.7.0.2"], &said);
     say(daemon, "decoded as tshark does", "holds");
     NOT_YET.iter().for_each(|row| say(daemon, row, "not yet"));
 }
@@ -348,7 +392,7 @@ fn md5(daemon: ExternalSpeaker) {
     until("we have their network", || bench.path(THEIRS).is_some());
     bench.our_route("add");
     until("they have our network", || bench.heard(OURS).is_some());
-    bench.capture.stop_after("bgp.nlri_prefix == 10.8.1.0");
+    bench.capture.stop_after(&["bgp.nlri_prefix == 10.8.1.0"]);
     for source in ["10.7.0.1", "10.7.0.2"] {
         let of = |more: &str| bench.capture.tshark(&format!("tcp.port == 179 && ip.src == {source} && {more}"), &[]);
         assert!(!of("tcp.options.md5").is_empty(), "{source} signs nothing");
@@ -383,7 +427,7 @@ fn gtsm(daemon: ExternalSpeaker) {
     until("we have their network", || bench.path(THEIRS).is_some());
     bench.our_route("add");
     until("they have our network", || bench.heard(OURS).is_some());
-    bench.capture.stop_after("bgp.nlri_prefix == 10.8.1.0");
+    bench.capture.stop_after(&["bgp.nlri_prefix == 10.8.1.0"]);
     for source in ["10.7.0.1", "10.7.0.2"] {
         // A kernel refuses a connection that nobody listens for yet with its own TTL.
         assert_eq!(bench.ttls(source, " && tcp.flags.reset == 0").into_iter().collect::<Vec<_>>(), ["255"], "{source}");
@@ -427,4 +471,14 @@ fn sessions_are_signed_with_md5_and_come_up_with_the_same_key_only() {
 #[test]
 fn sessions_with_gtsm_take_nothing_from_afar() {
     ExternalSpeaker::ALL.into_iter().for_each(gtsm);
+}
+
+#[test]
+fn routes_outlive_a_daemon_that_asked_for_it_and_comes_back_in_time() {
+    ExternalSpeaker::ALL.into_iter().for_each(restart::graceful_restart);
+}
+
+#[test]
+fn several_paths_of_a_prefix_go_both_ways() {
+    ExternalSpeaker::ALL.into_iter().for_each(add_path::several_paths);
 }

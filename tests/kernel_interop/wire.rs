@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use lab::bgp::wire::{AsSegment, Attributes, Context, Decoder, Interner, Message, Nlri, Origin};
+use lab::bgp::wire::{
+    AddPathMode, AsSegment, Attributes, Capability, Context, Decoder, Family, Interner, Message, Nlri, Origin,
+};
 
 use crate::capture::Capture;
 
 /// What is compared, by tshark's names.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "bgp.type",
     "bgp.withdrawn_prefix",
     "bgp.nlri_prefix",
+    "bgp.nlri_path_id",
     "bgp.update.path_attribute.origin",
     "bgp.update.path_attribute.next_hop",
     "bgp.update.path_attribute.as_path_segment.as4",
@@ -27,14 +30,14 @@ const FIELDS: [&str; 12] = [
 type Direction = (String, String);
 type Said = BTreeMap<Direction, BTreeMap<&'static str, Vec<String>>>;
 
-/// Fails where the two see something else, or where one of `sources` said nothing that could be seen.
-pub(crate) fn assert_same_as_tshark(capture: &Capture, sources: &[&str]) {
+/// Fails where the two see something else, or where one of `sources` did not say one of `fields`.
+pub(crate) fn assert_same_as_tshark(capture: &Capture, sources: &[&str], fields: &[&str]) {
     let (ours, theirs) = (by_us(capture), by_tshark(capture));
     assert_eq!(ours, theirs, "ours left, tshark's right");
     for source in sources {
         let said: Vec<_> = ours.iter().filter(|((_, from), _)| from == source).map(|(_, values)| values).collect();
-        for field in ["bgp.nlri_prefix", "bgp.withdrawn_prefix", "bgp.large_communities.ga"] {
-            assert!(said.iter().any(|values| values.contains_key(field)), "{source} said no {field}");
+        for field in fields {
+            assert!(said.iter().any(|values| values.contains_key(*field)), "{source} said no {field}");
         }
     }
 }
@@ -72,11 +75,32 @@ fn by_us(capture: &Capture) -> Said {
         let octets = hex.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap());
         streams.entry(direction).or_default().extend(octets);
     }
-    streams.into_iter().map(|(direction, bytes)| (direction, decoded(&bytes))).collect()
+    let said = |(direction, bytes): (&Direction, &Vec<u8>)| {
+        let mut others = streams.iter().filter(|((stream, from), _)| *stream == direction.0 && *from != direction.1);
+        let with_identifiers = others.next().is_some_and(|(_, other)| add_path(bytes).send && add_path(other).receive);
+        (direction.clone(), decoded(bytes, with_identifiers))
+    };
+    streams.iter().map(said).collect()
 }
 
-fn decoded(bytes: &[u8]) -> BTreeMap<&'static str, Vec<String>> {
-    let context = Context { four_octet_as: true, external: true, ..Context::default() };
+/// What an end said of ADD-PATH when it opened.
+fn add_path(bytes: &[u8]) -> AddPathMode {
+    let mut decoder = Decoder::new();
+    decoder.push(bytes);
+    let open = match decoder.next(&Context::default(), &mut Interner::default()) {
+        Ok(Some(Message::Open(open))) => open.capabilities,
+        _ => Vec::new(),
+    };
+    let ipv4 = open.into_iter().find_map(|capability| match capability {
+        Capability::AddPath(modes) => modes.into_iter().find(|(family, _)| *family == Family::Ipv4Unicast),
+        _ => None,
+    });
+    ipv4.map_or(AddPathMode { receive: false, send: false }, |(_, mode)| mode)
+}
+
+fn decoded(bytes: &[u8], with_identifiers: bool) -> BTreeMap<&'static str, Vec<String>> {
+    let context =
+        Context { four_octet_as: true, external: true, add_path_receive_v4: with_identifiers, ..Context::default() };
     let (mut decoder, mut interner) = (Decoder::new(), Interner::default());
     decoder.push(bytes);
     let mut values: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
@@ -95,6 +119,8 @@ fn decoded(bytes: &[u8]) -> BTreeMap<&'static str, Vec<String>> {
         let address = |nlri: &Nlri| nlri.prefix.addr().to_string();
         update.withdrawn.iter().for_each(|nlri| add("bgp.withdrawn_prefix", address(nlri)));
         update.announced.iter().for_each(|nlri| add("bgp.nlri_prefix", address(nlri)));
+        let identifiers = update.withdrawn.iter().chain(&update.announced).filter_map(|nlri| nlri.path_id);
+        identifiers.for_each(|id| add("bgp.nlri_path_id", id.to_string()));
         if let Some(attributes) = &update.attributes {
             self::attributes(attributes, &mut add);
         }
