@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 use lab::bgp::FibChange;
+use lab::bgp::wire::Family;
 use lab::fabric::{
     FabricError, MasqueradeOutcome, Monitor, NetlinkKernel, Netns, RouteWriter, apply_masquerade, build, list_labs,
     observe, processes_in, remove_lab, restore_link, set_link,
@@ -593,7 +594,7 @@ async fn the_monitor_tells_of_others_changes_and_not_of_the_writers_own() {
     lab.ip("node0", "link set cali0 down");
     let changed = tokio::time::timeout(Duration::from_secs(5), monitor.changed()).await.unwrap().unwrap();
     assert!(changed.links, "{changed:?}");
-    let snapshot = lab::fabric::snapshot(&node).unwrap();
+    let snapshot = lab::fabric::snapshot(&node, Family::Ipv4Unicast).unwrap();
     let up: Vec<&str> = snapshot.interfaces.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(up, ["lo", "eth0"]);
     assert_eq!(snapshot.routes, ip_route(&lab, "node0"));

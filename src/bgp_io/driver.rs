@@ -135,7 +135,7 @@ impl Driver {
         let routes = |source| DriverError::Routes { netns: netns.name().to_string(), source };
         let writer = RouteWriter::open(netns).map_err(routes)?;
         let monitor = Monitor::open(netns, Some(writer.port())).map_err(routes)?;
-        let first = snapshot(netns).map_err(routes)?;
+        let first = snapshot(netns, config.family).map_err(routes)?;
         let seed = u64::from(u32::from(config.router_id.0));
         let shared = Arc::new(Shared {
             netns: netns.clone(),
@@ -312,12 +312,13 @@ impl Shared {
 
     /// Shows the speaker the namespace's links and routes again whenever somebody else changed them.
     async fn follow(self: Arc<Self>, mut monitor: Monitor) {
+        let family = self.lock().speaker.config().family;
         loop {
             if let Err(error) = monitor.changed().await {
                 tracing::error!(netns = %self.netns.name(), %error, "watch the kernel's routes");
                 return;
             }
-            match snapshot(&self.netns) {
+            match snapshot(&self.netns, family) {
                 Ok(now) => self.handle(Event::Kernel(now)),
                 Err(error) => tracing::warn!(netns = %self.netns.name(), %error, "read the kernel's routes"),
             }

@@ -14,8 +14,8 @@ use super::netlink::GROUP_LINK;
 use super::netlink::socket::RouteSocket;
 use super::netns::Netns;
 
-/// RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_IFADDR.
-const GROUPS: [u32; 4] = [GROUP_LINK, 5, 7, 9];
+/// RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, and the same of IPv6.
+const GROUPS: [u32; 5] = [GROUP_LINK, 5, 7, 9, 11];
 
 /// What changed since the last time; several changes at once are one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Changed {
     pub links: bool,
     /// An address came or went.
     pub addresses: bool,
-    /// An IPv4 route came or went, of any table.
+    /// A route came or went, of any table.
     pub routes: bool,
 }
 

@@ -12,6 +12,7 @@ use super::netlink::encode;
 use super::netlink::socket::RouteSocket;
 use super::netns::Netns;
 use crate::bgp::KernelSnapshot;
+use crate::bgp::wire::Family;
 use crate::net::{FdbEntry, IfName, Link, Neighbour, Route};
 
 /// One namespace, as the kernel has it.
@@ -95,18 +96,19 @@ pub fn fdb(netns: &Netns) -> io::Result<Vec<FdbEntry>> {
     dump_fdb(&mut socket, &names)
 }
 
-/// What a speaker sees of its namespace: interfaces that are up, and the whole of table main.
+/// What a speaker of `family` sees of its namespace: interfaces that are up, and the whole of table main.
 ///
 /// # Errors
 /// As [`observe`].
-pub fn snapshot(netns: &Netns) -> io::Result<KernelSnapshot> {
-    snapshot_over(&mut RouteSocket::open(netns)?)
-}
-
-pub(super) fn snapshot_over(socket: &mut RouteSocket) -> io::Result<KernelSnapshot> {
+pub fn snapshot(netns: &Netns, family: Family) -> io::Result<KernelSnapshot> {
+    let socket = &mut RouteSocket::open(netns)?;
     let links = dump_links(socket)?;
     let names = names(&links);
-    let routes = dump_routes(socket, &names)?;
+    let family = match family {
+        Family::Ipv4Unicast => AddressFamily::Inet,
+        Family::Ipv6Unicast => AddressFamily::Inet6,
+    };
+    let routes = socket.dump(&encode::get_routes(family), |message| decode::route(message, &names))?;
     let up = finish(socket, links, &names)?.into_iter().filter(|link| link.up);
     Ok(KernelSnapshot { interfaces: up.map(|link| (link.name, link.addresses)).collect(), routes })
 }
@@ -135,7 +137,7 @@ fn finish(socket: &mut RouteSocket, links: Vec<RawLink>, names: &Names) -> io::R
 }
 
 pub(super) fn dump_routes(socket: &mut RouteSocket, names: &Names) -> io::Result<Vec<Route>> {
-    socket.dump(&encode::get_routes(), |message| decode::route(message, names))
+    socket.dump(&encode::get_routes(AddressFamily::Inet), |message| decode::route(message, names))
 }
 
 fn dump_neighbours(socket: &mut RouteSocket, names: &Names) -> io::Result<Vec<Neighbour>> {

@@ -20,7 +20,7 @@ impl Capture {
     pub(crate) fn start(mut tcpdump: Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         tcpdump
-            .args(["--immediate-mode", "-U", "-Z", "root", "-n", "-i", "eth0", "-w"])
+            .args(["--immediate-mode", "-B", "8192", "-U", "-Z", "root", "-n", "-i", "eth0", "-w"])
             .arg(folder.path().join("bgp.pcap"));
         let mut process = tcpdump.args(["tcp", "port", "179"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();

@@ -4,6 +4,8 @@
 //!   ours, AS 4200000001, 10.7.0.1 ─────────────── 10.7.0.2, AS 4200000002, theirs: BIRD 2, FRR, GoBGP or ExaBGP
 //!   10.8.1.0/24, communities                                               10.9.1.0/24, and 10.9.2.0/24 with communities
 //! ```
+//!
+//! In IPv6 the same with fd00:7::1, fd00:8:1::/48 and so on: sessions over IPv6, for IPv6 unicast (RFC 4760, RFC 2545).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +13,9 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use ipnet::IpNet;
-use lab::bgp::SpeakerConfig;
 use lab::bgp::view::{MessageCounts, PathView, SessionView, State};
+use lab::bgp::wire::Family;
+use lab::bgp::{ExportPolicy, SpeakerConfig};
 use lab::bgp_io::Driver;
 use lab::external_io::External;
 use lab::fabric::{NetlinkKernel, Netns, build, remove_lab};
@@ -32,16 +35,61 @@ mod add_path;
 mod again;
 mod restart;
 
-/// Rows that wait for what neither end of this matrix can yet be asked for.
-const NOT_YET: [&str; 1] = ["IPv6"];
+/// Who announces what in one address family.
+struct Addressing {
+    /// As the daemons write it.
+    family: &'static str,
+    /// As our sessions show it.
+    unicast: &'static str,
+    us: &'static str,
+    them: &'static str,
+    ours: &'static str,
+    theirs: &'static str,
+    /// Theirs, with communities.
+    tagged: &'static str,
+    /// tshark's names of an announced and of a withdrawn prefix.
+    nlri: &'static str,
+    withdrawn: &'static str,
+}
 
-const OURS: &str = "10.8.1.0/24";
-const THEIRS: &str = "10.9.1.0/24";
-const TAGGED: &str = "10.9.2.0/24";
+const IPV4: Addressing = Addressing {
+    family: "ipv4",
+    unicast: "IPv4 unicast",
+    us: "10.7.0.1",
+    them: "10.7.0.2",
+    ours: "10.8.1.0/24",
+    theirs: "10.9.1.0/24",
+    tagged: "10.9.2.0/24",
+    nlri: "bgp.nlri_prefix",
+    withdrawn: "bgp.withdrawn_prefix",
+};
+
+const IPV6: Addressing = Addressing {
+    family: "ipv6",
+    unicast: "IPv6 unicast",
+    us: "fd00:7::1",
+    them: "fd00:7::2",
+    ours: "fd00:8:1::/48",
+    theirs: "fd00:9:1::/48",
+    tagged: "fd00:9:2::/48",
+    nlri: "bgp.mp_reach_nlri_ipv6_prefix",
+    withdrawn: "bgp.mp_unreach_nlri_ipv6_prefix",
+};
+
+/// Those of IPv4, which is what most rows are about.
+const OURS: &str = IPV4.ours;
+const THEIRS: &str = IPV4.theirs;
+const TAGGED: &str = IPV4.tagged;
+
+/// `prefix` without its length: so tshark shows it.
+fn network(prefix: &str) -> &str {
+    prefix.split('/').next().unwrap()
+}
 
 /// The two of them, and a witness.
 struct Bench {
     daemon: ExternalSpeaker,
+    addressing: &'static Addressing,
     plan: Plan,
     /// Of everyone in the plan: we are the first, they the second.
     netns: Vec<Netns>,
@@ -64,16 +112,24 @@ impl Bench {
 
     /// Both run; whoever else is in the plan does not yet.
     fn of(daemon: ExternalSpeaker, plan: Plan) -> Self {
+        Self::of_family(daemon, plan, &IPV4)
+    }
+
+    fn of_family(daemon: ExternalSpeaker, plan: Plan, addressing: &'static Addressing) -> Self {
         assert!(nix::unistd::Uid::effective().is_root(), "this test builds network namespaces: run it as root");
         let alone = alone();
         build(&NetlinkKernel, &plan, &|_| {}).unwrap();
         let netns: Vec<Netns> = plan.speakers.iter().map(|speaker| Netns::open(&speaker.netns).unwrap()).collect();
+        if addressing.family == "ipv6" {
+            give_ipv6(&netns);
+        }
         let capture = Capture::start(inside(&netns[0], "tcpdump"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         // ExaBGP finds its pipes below /run only.
         let folder = tempfile::tempdir_in("/run").unwrap();
         let mut bench = Self {
             daemon,
+            addressing,
             drivers: plan.speakers.iter().map(|_| None).collect(),
             netns,
             capture,
@@ -154,8 +210,8 @@ impl Bench {
     fn heard(&self, prefix: &str) -> Option<String> {
         let command = match self.daemon {
             ExternalSpeaker::Bird => format!("show route {prefix} all"),
-            ExternalSpeaker::Frr => format!("show bgp ipv4 unicast {prefix} json"),
-            ExternalSpeaker::GoBgp => format!("global rib {prefix}"),
+            ExternalSpeaker::Frr => format!("show bgp {} unicast {prefix} json", self.addressing.family),
+            ExternalSpeaker::GoBgp => format!("global rib {prefix} -a {}", self.addressing.family),
             ExternalSpeaker::ExaBgp => "show adj-rib in extensive".into(),
         };
         // Some of them take it for an error that there is nothing.
@@ -177,71 +233,76 @@ impl Bench {
         found.unwrap_or_else(|| panic!("the kernel has no counter {name}"))
     }
 
-    /// Has them announce [`TAGGED`] with 65001:7 and 65001:1:2.
+    /// Has them announce a network with 65001:7 and 65001:1:2.
     fn they_announce(&self) {
+        let Addressing { family, tagged, theirs, .. } = self.addressing;
         match self.daemon {
             ExternalSpeaker::Bird => {
                 let file = self.folder.path().join("theirs/bird.conf");
                 let route = format!(
-                    "  route {TAGGED} blackhole {{ bgp_community.add((65001, 7)); bgp_large_community.add((65001, 1, 2)); }};\n"
+                    "  route {tagged} blackhole {{ bgp_community.add((65001, 7)); bgp_large_community.add((65001, 1, 2)); }};\n"
                 );
                 let text = fs::read_to_string(&file).unwrap();
-                let text = text.replacen("  ipv4;\n", &format!("  ipv4;\n{route}"), 1);
-                let text = text.replace(&format!("[ {THEIRS} ]"), &format!("[ {THEIRS}, {TAGGED} ]"));
+                let text = text.replacen(&format!("  {family};\n"), &format!("  {family};\n{route}"), 1);
+                let text = text.replace(&format!("[ {theirs} ]"), &format!("[ {theirs}, {tagged} ]"));
                 fs::write(&file, text).unwrap();
                 self.tell(&["configure"]);
             }
             ExternalSpeaker::Frr => {
-                let network = format!("network {TAGGED} route-map tag");
+                let network = format!("network {tagged} route-map tag");
+                let family = format!("address-family {family} unicast");
                 let tag = ["route-map tag permit 10", "set community 65001:7", "set large-community 65001:1:2", "exit"];
-                let into = ["router bgp 4200000002", "address-family ipv4 unicast", &network, "end"];
+                let into = ["router bgp 4200000002", &family, &network, "end"];
                 self.tell(&[&["enable", "configure terminal"], &tag[..], &into[..]].concat());
             }
             ExternalSpeaker::GoBgp => {
                 self.tell(&[&format!(
-                    "global rib add {TAGGED} origin igp community 65001:7 large-community 65001:1:2"
+                    "global rib add {tagged} origin igp community 65001:7 large-community 65001:1:2 -a {family}"
                 )]);
             }
             ExternalSpeaker::ExaBgp => {
                 self.tell(&[&format!(
-                    "announce route {TAGGED} next-hop self community [ 65001:7 ] large-community [ 65001:1:2 ]"
+                    "announce route {tagged} next-hop self community [ 65001:7 ] large-community [ 65001:1:2 ]"
                 )]);
             }
         }
     }
 
     fn they_withdraw(&self) {
+        let Addressing { family, tagged, .. } = self.addressing;
         match self.daemon {
             ExternalSpeaker::Bird => {
                 let file = self.folder.path().join("theirs/bird.conf");
                 let text = fs::read_to_string(&file).unwrap();
-                let kept = text.lines().filter(|line| !line.contains(&format!("route {TAGGED}")));
+                let kept = text.lines().filter(|line| !line.contains(&format!("route {tagged}")));
                 fs::write(&file, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
                 self.tell(&["configure"]);
             }
             ExternalSpeaker::Frr => {
-                let network = format!("no network {TAGGED}");
-                let into = ["router bgp 4200000002", "address-family ipv4 unicast", &network, "end"];
+                let (family, network) = (format!("address-family {family} unicast"), format!("no network {tagged}"));
+                let into = ["router bgp 4200000002", &family, &network, "end"];
                 self.tell(&[&["enable", "configure terminal"], &into[..]].concat());
             }
-            ExternalSpeaker::GoBgp => drop(self.tell(&[&format!("global rib del {TAGGED}")])),
-            ExternalSpeaker::ExaBgp => drop(self.tell(&[&format!("withdraw route {TAGGED} next-hop self")])),
+            ExternalSpeaker::GoBgp => drop(self.tell(&[&format!("global rib del {tagged} -a {family}")])),
+            ExternalSpeaker::ExaBgp => drop(self.tell(&[&format!("withdraw route {tagged} next-hop self")])),
         }
     }
 
     /// Has them ask us for everything again (RFC 2918). GoBGP never asks: it keeps what it was told, and tells us everything again.
     fn they_ask_again(&self) {
+        let Addressing { family, us, .. } = self.addressing;
         match self.daemon {
             ExternalSpeaker::Bird => self.tell(&["reload in Peer_10_7_0_1"]),
-            ExternalSpeaker::Frr => self.tell(&["enable", "clear bgp 10.7.0.1 soft in"]),
-            ExternalSpeaker::GoBgp => self.tell(&["neighbor 10.7.0.1 softresetout"]),
-            ExternalSpeaker::ExaBgp => self.tell(&["announce route-refresh ipv4 unicast"]),
+            ExternalSpeaker::Frr => self.tell(&["enable", &format!("clear bgp {us} soft in")]),
+            ExternalSpeaker::GoBgp => self.tell(&[&format!("neighbor {us} softresetout")]),
+            ExternalSpeaker::ExaBgp => self.tell(&[&format!("announce route-refresh {family} unicast")]),
         };
     }
 
     fn our_route(&self, verb: &str) {
         let netns = self.netns[0].name().to_string();
-        let done = Command::new("ip").args(["-n", &netns, "route", verb, "blackhole", OURS]).status().unwrap();
+        let done =
+            Command::new("ip").args(["-n", &netns, "route", verb, "blackhole", self.addressing.ours]).status().unwrap();
         assert!(done.success());
     }
 
@@ -289,6 +350,39 @@ fn plan(name: &str, daemon: ExternalSpeaker, session: &str, more: &str) -> Plan 
     plan
 }
 
+/// The same plan in IPv6.
+fn in_ipv6(mut plan: Plan) -> Plan {
+    let net = |prefix: &str| -> IpNet { prefix.parse().unwrap() };
+    for (speaker, [own, far, network]) in
+        plan.speakers.iter_mut().zip([[IPV6.us, IPV6.them, IPV6.ours], [IPV6.them, IPV6.us, IPV6.theirs]])
+    {
+        let config = &mut speaker.config;
+        config.family = Family::Ipv6Unicast;
+        config.peers[0].local = Some(own.parse().unwrap());
+        config.peers[0].remote = far.parse().unwrap();
+        config.policy.export = ExportPolicy::Router { networks: vec![net(network)], transit: true };
+        if !config.statics.is_empty() {
+            config.statics = vec![net(network)];
+        }
+        config.policy.advertisements.iter_mut().for_each(|advertisement| advertisement.cidr = net(network));
+    }
+    plan
+}
+
+/// Addresses on the link, at once: nobody else can have them.
+fn give_ipv6(netns: &[Netns]) {
+    for (netns, address) in netns.iter().zip([IPV6.us, IPV6.them]) {
+        for dev in ["lo", "eth0"] {
+            let key = format!("net.ipv6.conf.{dev}.disable_ipv6=0");
+            assert!(inside(netns, "sysctl").args(["-qw", &key]).status().unwrap().success());
+        }
+        let address = format!("{address}/64");
+        assert!(
+            inside(netns, "ip").args(["address", "add", &address, "dev", "eth0", "nodad"]).status().unwrap().success()
+        );
+    }
+}
+
 fn inside(netns: &Netns, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", netns.name().as_ref(), program]);
@@ -302,7 +396,9 @@ type Row = (&'static str, fn(&Bench));
 const ROWS: [Row; 8] = [
     ("establish", |bench| {
         until("both say Established", || bench.established());
-        assert_eq!(bench.our_session().remote_id.unwrap().to_string(), "10.7.0.2");
+        assert_eq!(bench.our_session().remote_id.unwrap().to_string(), IPV4.them);
+        let capabilities = bench.our_session().capabilities;
+        assert!(capabilities.iter().any(|one| one == bench.addressing.unicast), "{capabilities:?}");
     }),
     ("4-octet AS", |bench| {
         let session = bench.our_session();
@@ -310,24 +406,25 @@ const ROWS: [Row; 8] = [
         assert_eq!((session.local_as.0, session.remote_as.0), (4_200_000_001, 4_200_000_002));
     }),
     ("they announce", |bench| {
-        until("we have their network", || bench.path(THEIRS).is_some());
-        let bgp = bench.path(THEIRS).unwrap().bgp.unwrap();
-        let them: IpAddr = "10.7.0.2".parse().unwrap();
+        let Addressing { theirs, them, .. } = bench.addressing;
+        until("we have their network", || bench.path(theirs).is_some());
+        let bgp = bench.path(theirs).unwrap().bgp.unwrap();
+        let them: IpAddr = them.parse().unwrap();
         assert_eq!((bgp.as_path.as_str(), bgp.next_hop, bgp.origin.as_str()), ("4200000002", them, "IGP"));
     }),
     ("we announce", |bench| {
         bench.our_route("add");
-        until("they have our network", || bench.heard(OURS).is_some());
-        let heard = bench.heard(OURS).unwrap();
-        for word in ["4200000001", "10.7.0.1"] {
+        until("they have our network", || bench.heard(bench.addressing.ours).is_some());
+        let heard = bench.heard(bench.addressing.ours).unwrap();
+        for word in ["4200000001", bench.addressing.us] {
             assert!(heard.contains(word), "no {word} in {heard}");
         }
     }),
     ("communities", |bench| {
         bench.they_announce();
-        until("we have the route with communities", || bench.path(TAGGED).is_some());
-        assert_eq!(bench.path(TAGGED).unwrap().bgp.unwrap().communities, ["65001:7", "65001:1:2"]);
-        let heard = bench.heard(OURS).unwrap().replace(['(', ')', ' '], "").replace(',', ":");
+        until("we have the route with communities", || bench.path(bench.addressing.tagged).is_some());
+        assert_eq!(bench.path(bench.addressing.tagged).unwrap().bgp.unwrap().communities, ["65001:7", "65001:1:2"]);
+        let heard = bench.heard(bench.addressing.ours).unwrap().replace(['(', ')', ' '], "").replace(',', ":");
         for word in ["65010:5", "65010:6:7"] {
             assert!(heard.contains(word), "no {word} in {heard}");
         }
@@ -340,17 +437,17 @@ const ROWS: [Row; 8] = [
             _ => after.updates_sent > before.updates_sent,
         };
         until("everything is sent again", || again(bench.our_session().messages));
-        assert!(bench.path(THEIRS).is_some());
-        assert!(bench.heard(OURS).is_some() && bench.established());
+        assert!(bench.path(bench.addressing.theirs).is_some());
+        assert!(bench.heard(bench.addressing.ours).is_some() && bench.established());
     }),
     ("they withdraw", |bench| {
         bench.they_withdraw();
-        until("the route is gone, and no other", || bench.path(TAGGED).is_none());
-        assert!(bench.path(THEIRS).is_some());
+        until("the route is gone, and no other", || bench.path(bench.addressing.tagged).is_none());
+        assert!(bench.path(bench.addressing.theirs).is_some());
     }),
     ("we withdraw", |bench| {
         bench.our_route("del");
-        until("they have it no more", || bench.heard(OURS).is_none());
+        until("they have it no more", || bench.heard(bench.addressing.ours).is_none());
         assert!(bench.established());
     }),
 ];
@@ -367,22 +464,33 @@ fn assert_no_fault(capture: &Capture) {
 }
 
 fn matrix(daemon: ExternalSpeaker) {
-    let mut bench = Bench::start("mx", daemon, "", |_| {});
+    agree(Bench::start("mx", daemon, "", |_| {}));
+}
+
+fn agree(mut bench: Bench) {
+    let Addressing { us, them, ours, nlri, withdrawn, unicast, .. } = bench.addressing;
+    let daemon = bench.daemon;
     for (row, holds) in ROWS {
         holds(&bench);
-        say(daemon, row, "holds");
+        say(daemon, row, &format!("holds, {unicast}"));
     }
-    bench.capture.stop_after(&["bgp.withdrawn_prefix == 10.8.1.0"]);
+    bench.capture.stop_after(&[&format!("{withdrawn} == {}", network(ours))]);
     assert_no_fault(&bench.capture);
+    // Until the two agree, one of them may not be ready yet: FRR turns down who comes before it knows the way back.
+    let agreed = bench.capture.tshark("bgp.type == 2", &["frame.number"]).swap_remove(0);
     // Where both dial at once, one connection is closed (RFC 4271 §6.8); nothing else is an error.
-    let errors = bench
-        .capture
-        .tshark("bgp.type == 3 && !(bgp.notify.major_error == 6 && bgp.notify.minor_error_cease == 7)", &[]);
+    let collision = "bgp.notify.major_error == 6 && bgp.notify.minor_error_cease == 7";
+    let filter = format!("bgp.type == 3 && frame.number > {agreed} && !({collision})");
+    let errors = bench.capture.tshark(&filter, &[]);
     assert!(errors.is_empty(), "{errors:#?}");
-    let said = ["bgp.nlri_prefix", "bgp.withdrawn_prefix", "bgp.large_communities.ga"];
-    wire::assert_same_as_tshark(&bench.capture, &["10.7.0.1", "10.7.0.2"], &said);
-    say(daemon, "decoded as tshark does", "holds");
-    NOT_YET.iter().for_each(|row| say(daemon, row, "not yet"));
+    wire::assert_same_as_tshark(&bench.capture, &[us, them], &[nlri, withdrawn, "bgp.large_communities.ga"]);
+    say(daemon, "decoded as tshark does", &format!("holds, {unicast}"));
+}
+
+/// The same rows over IPv6, for IPv6 unicast.
+fn ipv6(daemon: ExternalSpeaker) {
+    let plan = in_ipv6(plan("mx6", daemon, " }", ""));
+    agree(Bench::of_family(daemon, plan, &IPV6));
 }
 
 /// TCP MD5: signed throughout with the same key; with another one, and with none at one end, nothing.
@@ -461,6 +569,11 @@ fn gobgp_and_we_agree_in_every_row() {
 #[test]
 fn exabgp_and_we_agree_in_every_row() {
     matrix(ExternalSpeaker::ExaBgp);
+}
+
+#[test]
+fn all_of_it_holds_in_ipv6() {
+    ExternalSpeaker::ALL.into_iter().for_each(ipv6);
 }
 
 #[test]

@@ -10,11 +10,14 @@ use lab::bgp::wire::{
 use crate::capture::Capture;
 
 /// What is compared, by tshark's names.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 16] = [
     "bgp.type",
     "bgp.withdrawn_prefix",
     "bgp.nlri_prefix",
     "bgp.nlri_path_id",
+    "bgp.mp_reach_nlri_ipv6_prefix",
+    "bgp.mp_unreach_nlri_ipv6_prefix",
+    "bgp.update.path_attribute.mp_reach_nlri.next_hop.ipv6",
     "bgp.update.path_attribute.origin",
     "bgp.update.path_attribute.next_hop",
     "bgp.update.path_attribute.as_path_segment.as4",
@@ -42,22 +45,32 @@ pub(crate) fn assert_same_as_tshark(capture: &Capture, sources: &[&str], fields:
     }
 }
 
-/// Lines of tab-separated values, the first two of which are a direction.
+/// Where they come from, of whichever family.
+const DIRECTION: [&str; 3] = ["tcp.stream", "ip.src", "ipv6.src"];
+
+/// Lines of tab-separated values, the first three of which are a direction.
 fn by_direction(lines: &[String]) -> impl Iterator<Item = (Direction, Vec<&str>)> {
     lines.iter().map(|line| {
         let mut values = line.split('\t');
         let mut next = || values.next().unwrap_or_default().to_owned();
-        let direction = (next(), next());
+        // One of the two sources is empty.
+        let direction = (next(), next() + &next());
         (direction, values.collect())
     })
 }
 
 fn by_tshark(capture: &Capture) -> Said {
-    let lines = capture.tshark("bgp", &[&["tcp.stream", "ip.src"][..], &FIELDS[..]].concat());
+    let lines = capture.tshark("bgp", &[&DIRECTION[..], &FIELDS[..]].concat());
     let mut said = Said::new();
     for (direction, values) in by_direction(&lines) {
         let of_direction = said.entry(direction).or_default();
-        for (field, all) in FIELDS.iter().zip(values).filter(|(_, all)| !all.is_empty()) {
+        let has = |name: &str| FIELDS.iter().zip(&values).any(|(field, all)| *field == name && !all.is_empty());
+        // Attributes beside what is withdrawn mean nothing (RFC 4760 §4); ExaBGP sends some.
+        let means_nothing = |field: &str| {
+            let announces = has("bgp.nlri_prefix") || has("bgp.mp_reach_nlri_ipv6_prefix");
+            field.contains("path_attribute") && has("bgp.mp_unreach_nlri_ipv6_prefix") && !announces
+        };
+        for (field, all) in FIELDS.iter().zip(&values).filter(|(field, all)| !all.is_empty() && !means_nothing(field)) {
             of_direction.entry(*field).or_default().extend(all.split(',').map(str::to_owned));
         }
     }
@@ -67,7 +80,7 @@ fn by_tshark(capture: &Capture) -> Said {
 fn by_us(capture: &Capture) -> Said {
     let lines = capture.tshark(
         "tcp.port == 179 && tcp.len > 0 && !tcp.analysis.retransmission",
-        &["tcp.stream", "ip.src", "tcp.payload"],
+        &[&DIRECTION[..], &["tcp.payload"]].concat(),
     );
     let mut streams: BTreeMap<Direction, Vec<u8>> = BTreeMap::new();
     for (direction, values) in by_direction(&lines) {
@@ -117,8 +130,14 @@ fn decoded(bytes: &[u8], with_identifiers: bool) -> BTreeMap<&'static str, Vec<S
         let Message::Update(update) = message else { continue };
         assert!(update.faults.is_empty(), "{:?}", update.faults);
         let address = |nlri: &Nlri| nlri.prefix.addr().to_string();
-        update.withdrawn.iter().for_each(|nlri| add("bgp.withdrawn_prefix", address(nlri)));
-        update.announced.iter().for_each(|nlri| add("bgp.nlri_prefix", address(nlri)));
+        let field =
+            |nlri: &Nlri, v4: &'static str, v6: &'static str| if nlri.prefix.addr().is_ipv6() { v6 } else { v4 };
+        for nlri in &update.withdrawn {
+            add(field(nlri, "bgp.withdrawn_prefix", "bgp.mp_unreach_nlri_ipv6_prefix"), address(nlri));
+        }
+        for nlri in &update.announced {
+            add(field(nlri, "bgp.nlri_prefix", "bgp.mp_reach_nlri_ipv6_prefix"), address(nlri));
+        }
         let identifiers = update.withdrawn.iter().chain(&update.announced).filter_map(|nlri| nlri.path_id);
         identifiers.for_each(|id| add("bgp.nlri_path_id", id.to_string()));
         if let Some(attributes) = &update.attributes {
@@ -135,9 +154,11 @@ fn attributes(attributes: &Attributes, add: &mut dyn FnMut(&'static str, String)
         Origin::Incomplete => 2,
     };
     add("bgp.update.path_attribute.origin", origin.to_string());
-    if let IpAddr::V4(next_hop) = attributes.next_hop {
-        add("bgp.update.path_attribute.next_hop", next_hop.to_string());
-    }
+    let next_hop = match attributes.next_hop {
+        IpAddr::V4(_) => "bgp.update.path_attribute.next_hop",
+        IpAddr::V6(_) => "bgp.update.path_attribute.mp_reach_nlri.next_hop.ipv6",
+    };
+    add(next_hop, attributes.next_hop.to_string());
     for segment in &attributes.as_path.0 {
         let (AsSegment::Set(numbers) | AsSegment::Sequence(numbers)) = segment;
         numbers.iter().for_each(|asn| add("bgp.update.path_attribute.as_path_segment.as4", asn.0.to_string()));

@@ -1,10 +1,9 @@
 //! rtnetlink messages as values of the vocabulary.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
@@ -13,6 +12,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop, RouteScope,
     RouteType, RouteVia,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::net::{
     FdbEntry, IfName, Link, LinkKind, MacAddr, Neighbour, NextHop, Route, RouteKind, RouteProtocol, Scope,
@@ -119,7 +119,10 @@ pub(in crate::fabric) fn route(message: RouteNetlinkMessage, names: &Names) -> O
         RouteType::Prohibit => RouteKind::Prohibit,
         _ => return None,
     };
-    let any = IpAddr::from([0, 0, 0, 0]);
+    let any = match header.address_family {
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
     let dst = attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(dst) => ip(dst),
         _ => None,

@@ -135,9 +135,9 @@ pub(in crate::fabric) fn get_addresses() -> RouteNetlinkMessage {
 }
 
 /// A request for the IPv4 routes of table main, of every type: the builder's default type would hide blackholes.
-pub(in crate::fabric) fn get_routes() -> RouteNetlinkMessage {
+pub(in crate::fabric) fn get_routes(family: AddressFamily) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = family;
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     RouteNetlinkMessage::GetRoute(message)
 }
