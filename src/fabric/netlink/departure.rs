@@ -17,7 +17,7 @@ use super::{decode, encode};
 use crate::fabric::netns::{self, Netns};
 use crate::net::NetnsName;
 
-/// How long the last holder of a namespace may take to let go, and the kernel to take it apart.
+/// How long nothing may go on: no holder lets go of a namespace, and the kernel takes none apart.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// RTNLGRP_NSID: namespaces known by number come and go.
@@ -51,7 +51,8 @@ impl Departures {
         Ok(Self { socket, names })
     }
 
-    /// Returns when all have gone entirely; the names of those that somebody still holds after [`LIMIT`].
+    /// Returns when all have gone entirely; the names of those that somebody still holds when none has gone for [`LIMIT`]: a busy host
+    /// takes its time for hundreds.
     ///
     /// # Errors
     /// No memory or descriptors, or the kernel does not finish.
@@ -60,7 +61,7 @@ impl Departures {
     }
 
     fn wait_at_most(mut self, limit: Duration) -> io::Result<Vec<NetnsName>> {
-        self.wait_for_all(Instant::now() + limit)?;
+        self.wait_for_all(limit)?;
         let held: Vec<NetnsName> = self.names.iter_mut().filter_map(Option::take).collect();
         // The sentinel's number is new: those that are held keep theirs.
         let sentinel = self.names.len();
@@ -69,18 +70,23 @@ impl Departures {
         introduce(&mut self.socket, vec![encode::new_nsid(number(sentinel), netns.as_raw_fd())])?;
         self.names.push(Some(NetnsName::new("sentinel").expect("a valid name")));
         drop(netns);
-        self.wait_for_all(Instant::now() + LIMIT)?;
+        self.wait_for_all(LIMIT)?;
         match self.names.iter().all(Option::is_none) {
             true => Ok(held),
             false => Err(io::Error::from(io::ErrorKind::TimedOut)),
         }
     }
 
-    fn wait_for_all(&mut self, deadline: Instant) -> io::Result<()> {
+    fn wait_for_all(&mut self, limit: Duration) -> io::Result<()> {
+        let (mut deadline, mut there) = (Instant::now() + limit, usize::MAX);
         loop {
             self.drain()?;
+            let now = self.names.iter().flatten().count();
+            if std::mem::replace(&mut there, now) > now {
+                deadline = Instant::now() + limit;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.names.iter().all(Option::is_none) {
+            if left.is_zero() || there == 0 {
                 return Ok(());
             }
             wait_readable(self.socket.socket(), left)?;
