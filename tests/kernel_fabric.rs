@@ -13,8 +13,8 @@ use ipnet::{IpNet, Ipv4Net};
 use lab::bgp::FibChange;
 use lab::bgp::wire::Family;
 use lab::fabric::{
-    FabricError, MasqueradeOutcome, Monitor, NetlinkKernel, Netns, RouteWriter, apply_masquerade, build, list_labs,
-    observe, processes_in, remove_lab, restore_link, set_link,
+    FabricError, MasqueradeOutcome, Monitor, NetlinkKernel, Netns, Program, RouteWriter, apply_masquerade, build,
+    list_labs, observe, processes_in, remove_lab, restore_link, set_link, spawn,
 };
 use lab::net::{IfName, LabName, LinkKind, MacAddr, NetnsName, Route, RouteProtocol};
 use lab::plan::{LinkKindPlan, LinkPlan, Masquerade, NeighbourPlan, NetnsPlan, Plan, Role, Sysctl};
@@ -381,6 +381,35 @@ fn processes_inside_end_with_the_lab_even_one_that_ignores_sigterm() {
     drop(lab);
     for child in [&mut meek, &mut stubborn] {
         assert!(!child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn of_what_a_sealed_program_writes_only_its_folder_stays() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::up(plan("t-sealed", 1));
+    let folder = tempfile::tempdir_in("/run").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let script = format!(
+        "ls -A /run /var; cat {path}/before; for place in /run /var/tmp /var/run/inner {path}; do mkdir -p $place; touch $place/sealed-mark; done"
+    );
+    std::fs::write(folder.path().join("before"), "readable\n").unwrap();
+    let program = Program {
+        path: "/bin/sh".into(),
+        arguments: ["-c", &script].map(Into::into).into(),
+        environment: Vec::new(),
+        log: std::fs::File::create(folder.path().join("log")).unwrap(),
+        sealed_but: Some(folder.path().to_owned()),
+    };
+    assert!(spawn(&lab.open("node0"), program).unwrap().wait().unwrap().success());
+    let said = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let name = folder.path().file_name().unwrap().to_str().unwrap();
+    assert!(said.starts_with(&format!("/run:\n{name}\n\n/var:\nlib\nlog\nrun\ntmp\nreadable\n")), "{said}");
+    assert!(folder.path().join("sealed-mark").exists());
+    for place in ["/run/sealed-mark", "/run/inner", "/var/tmp/sealed-mark"] {
+        assert!(!std::path::Path::new(place).exists(), "{place}");
     }
 }
 

@@ -20,7 +20,7 @@ use super::driver::{Core, Shared};
 
 /// How much is asked of the speaker at once: a few full messages.
 const TRANSMIT_CHUNK: usize = 64 * 1024;
-/// How long a closed connection may take to read our last words before it is reset.
+/// How long the peer of a closed connection may take to read our last words before it is reset.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection, or a connect under way.
@@ -52,31 +52,52 @@ impl Connection {
         }
     }
 
-    /// Sends `last` if the socket takes it, and closes.
+    /// Sends `last` behind what of other messages is under way, and closes.
+    ///
+    /// Where the socket is full, the peer has [`LINGER`] to read: one that hears no NOTIFICATION takes the end for a restart, and keeps our
+    /// routes for as long as we once asked for (RFC 4724 §4.2).
     pub(super) fn close(self, last: &[u8]) {
-        let Self { task, stream, unsent } = self;
+        let Self { task, stream, mut unsent } = self;
         drop(task);
         let Some(stream) = stream else { return };
-        // A half-sent message must not be followed by another: then the peer only sees the end.
-        if !last.is_empty() && unsent.is_empty() {
-            let _ = stream.try_write(last);
-        }
-        // Our end first, and the peer's within LINGER: dropping the socket now would reset the connection, and the peer might
-        // never see our last message.
-        let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
+        unsent.extend_from_slice(last);
+        // What can be said at once is said at once: the runtime may be about to end.
+        let said = say(&stream, &mut unsent);
         tokio::spawn(async move {
-            let drained = async {
-                while stream.readable().await.is_ok() {
+            let orderly = async {
+                let mut said = said;
+                while !said? {
+                    stream.writable().await?;
+                    said = say(&stream, &mut unsent);
+                }
+                // Until the peer's end: dropping the socket now would reset the connection, and the peer might never see our last message.
+                loop {
+                    stream.readable().await?;
                     match stream.try_read(&mut [0; 4096]) {
-                        Ok(0) => break,
-                        Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
+                        Ok(0) => return Ok(()),
+                        Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                         _ => {}
                     }
                 }
             };
-            let _ = tokio::time::timeout(LINGER, drained).await;
+            let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, orderly).await;
+            // Whatever it was, the socket goes now, also from a task that waits for it to take bytes.
+            let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Both);
         });
     }
+}
+
+/// Sends what the socket takes of `unsent`, and our end once that is all; whether it was.
+fn say(stream: &TcpStream, unsent: &mut BytesMut) -> io::Result<bool> {
+    while !unsent.is_empty() {
+        match stream.try_write(unsent) {
+            Ok(sent) => unsent.advance(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)?;
+    Ok(true)
 }
 
 #[derive(Debug)]

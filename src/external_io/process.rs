@@ -191,8 +191,8 @@ impl External {
             arguments,
             environment,
             log: new_file(&self.log(index))?,
-            // FRR keeps a log of crashes there, whatever it is told.
-            scratch: (self.speaker == ExternalSpeaker::Frr).then_some("/var/tmp"),
+            // FRR makes a folder for sockets and one for logs of crashes, whatever it is told.
+            sealed_but: (self.speaker == ExternalSpeaker::Frr).then(|| self.folder.clone()),
         })
     }
 

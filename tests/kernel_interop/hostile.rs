@@ -18,6 +18,7 @@ use lab::bgp::view::{SessionView, State};
 use lab::bgp::wire::{
     self, Attributes, Capability, Context, Decoder, Family, Interner, Message, Nlri, Open, RefreshKind,
 };
+use lab::bgp_io::Order;
 use lab::net::{Asn, BgpIdentifier};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -153,6 +154,21 @@ impl Scene {
         foe.send(&encoded(wire::encode_keepalive));
         until("the foe's session is up", || self.cluster.session(CONTROL_PLANE, WORKER2).state == State::Established);
         foe
+    }
+
+    /// Asks `times` for everything, and goes on until no socket takes any more of it; `foe` reads nothing.
+    fn fill(&self, foe: &mut Foe, times: usize) {
+        let refresh = encoded(|out| wire::encode_route_refresh(Family::Ipv4Unicast, RefreshKind::Request, out));
+        foe.send(&refresh.repeat(times));
+        let mut last = 0;
+        until("the sockets are full", || {
+            // 50 KiB each time.
+            foe.send(&refresh);
+            std::thread::sleep(Duration::from_millis(100));
+            let session = self.cluster.session(CONTROL_PLANE, WORKER2);
+            let sent = session.messages.updates_sent;
+            session.pending > 0 && std::mem::replace(&mut last, sent) == sent
+        });
     }
 }
 
@@ -360,25 +376,13 @@ fn three_hundred_resets_in_a_row_disturb_nobody() {
 }
 
 #[test]
-fn a_peer_that_reads_nothing_and_asks_for_everything_costs_no_memory() {
+fn a_peer_that_reads_nothing_and_asks_for_everything_costs_no_memory_and_sees_the_end() {
     let scene = Scene::new("t-hostile-deaf", 10_000);
     scene.watch(|scene| {
         let mut foe = scene.establish();
         SockRef::from(&foe.stream).set_recv_buffer_size(4096).unwrap();
-        foe.stream.set_nonblocking(true).unwrap();
         let before = resident();
-        let refresh = encoded(|out| wire::encode_route_refresh(Family::Ipv4Unicast, RefreshKind::Request, out));
-        let updates = |scene: &Scene| scene.cluster.session(CONTROL_PLANE, WORKER2).messages.updates_sent;
-        // 50 KiB for each until the sockets are full; then nothing is encoded any more.
-        for _ in 0..2000 {
-            foe.stream.write_all(&refresh).unwrap();
-        }
-        let mut last = updates(scene);
-        until("the sockets are full", || {
-            std::thread::sleep(Duration::from_millis(100));
-            let now = updates(scene);
-            std::mem::replace(&mut last, now) == now
-        });
+        scene.fill(&mut foe, 2000);
         let session = scene.cluster.session(CONTROL_PLANE, WORKER2);
         // Each prefix of the table once: 10,000 static ones, and a few of the node's own and its pods.
         assert!(session.pending < 10_100, "{} pending", session.pending);
@@ -386,7 +390,27 @@ fn a_peer_that_reads_nothing_and_asks_for_everything_costs_no_memory() {
         assert!(grown < 32, "{grown} MiB for a peer that reads nothing");
         // Nobody waits for them to be read.
         std::thread::sleep(3 * LATE);
+        // Its kernel is told, since it cannot be.
+        scene.cluster.administer(CONTROL_PLANE, WORKER2, Order::Disable);
+        until("the connection is reset", || foe.stream.take_error().unwrap().is_some());
     });
+}
+
+#[test]
+fn a_peer_that_reads_late_is_told_all_the_same_why_its_session_ends() {
+    let scene = Scene::new("t-hostile-late", 10_000);
+    // A small buffer is soon full, and what is in it soon read.
+    let mut small = scene.cluster.command(CONTROL_PLANE, "sysctl");
+    assert!(small.args(["-qw", "net.ipv4.tcp_wmem=4096 16384 65536"]).status().unwrap().success());
+    let mut foe = scene.establish();
+    SockRef::from(&foe.stream).set_recv_buffer_size(64 * 1024).unwrap();
+    scene.fill(&mut foe, 1);
+    scene.cluster.administer(CONTROL_PLANE, WORKER2, Order::Disable);
+    // First everything, and then what it was: the victim does not wait for long.
+    let mut said = Vec::new();
+    foe.stream.read_to_end(&mut said).unwrap();
+    foe.decoder.push(&said);
+    assert_eq!(foe.end(), "6/2 ");
 }
 
 #[test]

@@ -45,6 +45,29 @@ fn they_end_with_the_lab_however_it_ends() {
 }
 
 #[test]
+fn frr_leaves_no_folder_on_a_host_that_had_none() {
+    let Some(_host) = host() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("frr-alone.toml");
+    let topology = "[[router]]\nname = \"r1\"\naddresses = [\"10.7.0.1/24\"]\nasNumber = 65001\nspeaker = \"frr\"\n\
+                    peers = [{ ip = \"10.7.0.2\", asNumber = 65002 }]\n\
+                    [[router]]\nname = \"r2\"\naddresses = [\"10.7.0.2/24\"]\nasNumber = 65002\n\
+                    peers = [{ ip = \"10.7.0.1\", asNumber = 65001 }]\n";
+    fs::write(&file, topology).unwrap();
+    // The packages make these at installation and at boot: here is a host where they are not.
+    let script = format!(
+        "mount -t tmpfs host /run; mount -t tmpfs host /var/tmp\n\
+         {LAB} up {} >&2; ls -A /run\n\
+         kill -9 $(cat /run/lab/frr-alone/daemon.pid)\n\
+         {LAB} down frr-alone >&2; ls -A /run /var/tmp",
+        file.display()
+    );
+    let mut alone = command("unshare", "--mount bash -euc");
+    let there = Running::start(alone.arg(script)).end().ok();
+    assert!(there.contains("lab") && !there.contains("frr"), "{there}");
+}
+
+#[test]
 fn only_root_can_read_their_configurations() {
     let Some(_host) = host() else { return };
     let it = TestLab::of_repository("external-daemons").up();
