@@ -12,7 +12,8 @@ use lab::bgp::PeerId;
 use lab::bgp_io::Order;
 use lab::net::ExternalSpeaker;
 
-use super::{Bench, assert_no_fault, plan, say};
+use super::bench::{Bench, plan};
+use super::{assert_no_fault, say};
 use crate::cluster::until_none;
 use crate::wire;
 

@@ -10,7 +10,8 @@ use lab::net::ExternalSpeaker;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Bench;
+use super::addressing::THEIRS;
+use super::bench::{Bench, inside};
 use crate::cluster::until;
 
 /// FRR keeps a log of crashes and its sockets' folder there, whatever it is told: none of it is to stay on the host.
@@ -80,14 +81,14 @@ impl Bench {
             self.their_way_to_us("add");
         }
         for Called { words, environment } in called {
-            let mut command = super::inside(&self.netns[1], "sh");
+            let mut command = inside(&self.netns[1], "sh");
             command.args(["-c", UNSEEN, "sh"]).args(words).args(more);
             command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             self.reruns.push(Rerun(command.spawn().unwrap()));
         }
         if is_gobgp {
-            let words = format!("global rib add {} origin igp", super::THEIRS);
+            let words = format!("global rib add {} origin igp", THEIRS);
             until("it takes its network", || self.runtime().block_on(self.theirs().command(&[&words])).is_ok());
             self.their_way_to_us("del");
         }

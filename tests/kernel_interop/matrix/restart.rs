@@ -7,7 +7,9 @@ use lab::bgp::view::{SessionView, State};
 use lab::fabric::observe;
 use lab::net::ExternalSpeaker;
 
-use super::{Bench, TAGGED, THEIRS, assert_no_fault, say};
+use super::addressing::{TAGGED, THEIRS};
+use super::bench::Bench;
+use super::{assert_no_fault, say};
 use crate::cluster::{until, until_none};
 use crate::removals::Removals;
 
