@@ -1,8 +1,11 @@
 //! Golden cluster A on the real kernel, with a driver for each node but those that a test plays itself.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,8 +23,8 @@ const TOPOLOGY: &str = include_str!("../../topologies/calico-bgp-fullmesh.toml")
 /// How long a fact may take to come true.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The name of the threads of [`Cluster`]'s runtime, of at most 15 characters.
-const THREADS: &str = "speakers";
+/// Clusters so far: tests run side by side, and the threads of each cluster have a name of their own, of at most 15 characters.
+static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
 
 /// 172.18.0.2: passive towards both others.
 pub(crate) const CONTROL_PLANE: usize = 0;
@@ -45,6 +48,10 @@ pub(crate) struct Cluster {
     pub(crate) netns: Vec<Netns>,
     drivers: Vec<Option<Driver>>,
     changed: watch::Sender<u64>,
+    /// The name of the runtime's threads.
+    threads: String,
+    /// What each of them has waited for a processor, in nanoseconds, those that have ended included.
+    waits: Mutex<BTreeMap<PathBuf, u64>>,
     /// `None` at the very end only.
     runtime: Option<Runtime>,
 }
@@ -59,12 +66,15 @@ impl Cluster {
             alter(&mut speaker.config);
         }
         build(&NetlinkKernel, &plan, &|_| {}).unwrap();
+        let threads = format!("speakers-{}", CLUSTERS.fetch_add(1, Ordering::Relaxed));
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).thread_name(THREADS).enable_all().build().unwrap();
+        let runtime = runtime.worker_threads(2).thread_name(&threads).enable_all().build().unwrap();
         Self {
             netns: plan.speakers.iter().map(|speaker| Netns::open(&speaker.netns).unwrap()).collect(),
             drivers: plan.speakers.iter().map(|_| None).collect(),
             changed: watch::channel(0).0,
+            threads,
+            waits: Mutex::default(),
             runtime: Some(runtime),
             plan,
         }
@@ -93,14 +103,17 @@ impl Cluster {
 
     /// What the threads on which the speakers run have waited for a processor so far: that much the host is to blame for.
     pub(crate) fn waited_for_processors(&self) -> Duration {
-        let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
-        let ours = threads
-            .filter(|thread| std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim_end() == THREADS));
-        let waited = ours.map(|thread| {
-            let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
-            text.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
-        });
-        Duration::from_nanos(waited.sum())
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path()) {
+            // It may end while we look.
+            let read = |what: &str| std::fs::read_to_string(thread.join(what)).unwrap_or_default();
+            if read("comm").trim_end() == self.threads
+                && let Some(waited) = read("schedstat").split(' ').nth(1)
+            {
+                waits.insert(thread, waited.parse().unwrap());
+            }
+        }
+        Duration::from_nanos(waits.values().sum())
     }
 
     /// Ends a node's speaker without a word, as a crash does.
