@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
@@ -38,6 +38,8 @@ pub(super) struct NextHops {
     /// Prefix lengths in use, longest first.
     lengths: Vec<u8>,
     known: FxMap<IpAddr, Option<Resolution>>,
+    /// How many to know before those that no route has any more are forgotten.
+    sweep_at: usize,
 }
 
 /// What a snapshot changed.
@@ -49,9 +51,14 @@ pub(super) struct Changes {
     pub(super) kernel: Vec<(IpNet, Option<Arc<Route>>)>,
     /// Some next hop resolves differently, or a tunnel device came or went.
     pub(super) resolution: bool,
+    /// Next hops that are reached over another interface than before.
+    pub(super) rerouted: Vec<IpAddr>,
 }
 
 type FxMap<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// As many next hops are no burden.
+const SWEEP_MIN: usize = 1024;
 
 impl NextHops {
     /// Of a speaker of `family`.
@@ -66,6 +73,17 @@ impl NextHops {
             self.known.insert(next_hop, resolution);
         }
         self.resolved(next_hop)
+    }
+
+    /// Whether it is time for [`NextHops::sweep`]. A peer may announce a route with ever new next hops.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.known.len() >= self.sweep_at.max(SWEEP_MIN)
+    }
+
+    /// Forgets all next hops but those in `used`.
+    pub(super) fn sweep(&mut self, used: &HashSet<IpAddr, FxBuildHasher>) {
+        self.known.retain(|next_hop, _| used.contains(next_hop));
+        self.sweep_at = self.known.len() * 2;
     }
 
     /// Whether there is a way to `next_hop`.
@@ -92,7 +110,7 @@ impl NextHops {
 
     /// Whether a route has a way: to its next hop as found before, or without one.
     pub(super) fn is_usable(&self, source: &PathSource) -> bool {
-        !source.has_next_hop() || self.resolution(source).is_some()
+        source.next_hop().is_none() || self.resolution(source).is_some()
     }
 
     /// The interface that a route leads out of.
@@ -152,6 +170,11 @@ impl NextHops {
         for (next_hop, resolution) in std::mem::take(&mut self.known) {
             let again = self.look_up(next_hop);
             changes.resolution |= again != resolution;
+            if let (Some(now), Some(before)) = (&again, &resolution)
+                && now.dev != before.dev
+            {
+                changes.rerouted.push(next_hop);
+            }
             self.known.insert(next_hop, again);
         }
         changes
@@ -254,6 +277,19 @@ mod tests {
         assert_eq!(resolved(&mut hops, "10.9.1.1").unwrap(), "172.18.0.9 eth0 None");
         assert_eq!(resolved(&mut hops, "8.8.8.8").unwrap(), "172.18.0.1 eth0 None");
         assert_eq!(resolved(&mut hops, "10.9.9.9"), None);
+    }
+
+    #[test]
+    fn next_hops_that_no_route_has_any_more_are_forgotten_now_and_then() {
+        let mut hops = NextHops::default();
+        let used: HashSet<IpAddr, FxBuildHasher> = [IpAddr::from([10, 0, 0, 1])].into_iter().collect();
+        for next_hop in 0..10 * SWEEP_MIN as u32 {
+            hops.resolve(IpAddr::from((0x0a00_0000 + next_hop).to_be_bytes()));
+            if hops.is_crowded() {
+                hops.sweep(&used);
+            }
+        }
+        assert!(hops.known.len() <= SWEEP_MIN && hops.known.contains_key(&IpAddr::from([10, 0, 0, 1])));
     }
 
     #[test]

@@ -222,8 +222,11 @@ pub(super) fn exported_attributes(
     let external = peer.config.is_external();
     let mut attributes = match source {
         PathSource::Bgp(_, attributes) => Attributes::clone(attributes),
-        // BIRD passes a kernel route's gateway on to internal peers, and nothing else's.
-        PathSource::Kernel(route) if !external => Attributes::local(route.via.unwrap_or(peer.local)),
+        // BIRD passes a kernel route's gateway on to internal peers, and nothing else's; a link-local one means nothing elsewhere.
+        PathSource::Kernel(route) if !external => {
+            let is_link_local = |via: &IpAddr| matches!(via, IpAddr::V6(via) if via.is_unicast_link_local());
+            Attributes::local(route.via.filter(|via| !is_link_local(via)).unwrap_or(peer.local))
+        }
         PathSource::Kernel(_) | PathSource::Direct(_) | PathSource::Static(_) => Attributes::local(peer.local),
     };
     attributes.local_pref = Some(exported_local_pref(&speaker.policy, source));
@@ -305,7 +308,7 @@ impl AttributeKey {
 
 /// How the kernel filter (calico-behaviour 3.3) has the selected route written; `None` if not at all.
 ///
-/// `paths` are all that there are of the prefix, each with the clause that it lost by; `tunnel_up` says whether a tunnel device exists.
+/// `paths` are all that there are of the prefix, each with the clause that it lost by.
 pub(super) fn kernel_hop<'a>(
     policy: &PolicyConfig,
     prefix: IpNet,

@@ -60,6 +60,10 @@ impl Connection {
         let Self { task, stream, mut unsent } = self;
         drop(task);
         let Some(stream) = stream else { return };
+        if last.is_empty() {
+            // It has said that it wants no more.
+            unsent.clear();
+        }
         unsent.extend_from_slice(last);
         // What can be said at once is said at once: the runtime may be about to end.
         let said = say(&stream, &mut unsent);

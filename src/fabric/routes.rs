@@ -184,11 +184,14 @@ impl Table {
                 return self.conclude(changes, &routes, vec![Err(reason); changes.len()], &HashMap::new());
             }
         };
-        // Changes about which the kernel's table has to be asked.
-        let mut doubtful = Vec::new();
+        // Changes about which the kernel's table has to be asked, and those that are as we wrote them the last time.
+        let (mut doubtful, mut same) = (Vec::new(), Vec::new());
         for (step, answer) in steps.into_iter().zip(answers) {
             match (step, answer) {
-                (Step::Add(at), Err(reason)) if reason.is(Errno::EEXIST) => doubtful.push(at),
+                (Step::Add(at), Err(reason)) if reason.is(Errno::EEXIST) => {
+                    let is_same = self.own.get(&routes[at].dst) == Some(&routes[at]);
+                    if is_same { &mut same } else { &mut doubtful }.push(at);
+                }
                 (Step::Append(_), Err(reason)) if reason.is(Errno::EEXIST) => {}
                 (Step::Add(at) | Step::Append(at), Err(reason)) => results[at] = Err(reason),
                 // The kernel had dropped the old one, and somebody may have taken its place: start again.
@@ -207,8 +210,36 @@ impl Table {
                 _ => {}
             }
         }
+        doubtful.extend(self.confirm(&same, &routes, &mut results));
         let holders = self.resolve(&doubtful, &routes, &mut results);
         self.conclude(changes, &routes, results, &holders)
+    }
+
+    /// Settles the additions of what we wrote before: of a peer that goes and comes back there may be as many as it has routes, and the
+    /// kernel's whole table is not to be asked for each few of them. Returns those where the kernel had dropped ours.
+    fn confirm(&mut self, same: &[usize], routes: &[Route], results: &mut [Result<(), KernelReason>]) -> Vec<usize> {
+        let appends: Result<Vec<Request>, KernelReason> = same.iter().map(|at| self.append(&routes[*at])).collect();
+        let answers = match appends.and_then(|appends| Ok(self.socket.batch(appends)?)) {
+            Ok(answers) => answers,
+            Err(reason) => {
+                same.iter().for_each(|at| results[*at] = Err(reason.clone()));
+                return Vec::new();
+            }
+        };
+        let mut dropped = Vec::new();
+        for (&at, answer) in same.iter().zip(answers) {
+            match answer {
+                // The very route is there.
+                Err(reason) if reason.is(Errno::EEXIST) => {}
+                Err(reason) => results[at] = Err(reason),
+                // Somebody else's is, and now ours behind it.
+                Ok(()) => match self.drop(&routes[at]).and_then(|drop| Ok(self.socket.batch(vec![drop])?)) {
+                    Ok(_) => dropped.push(at),
+                    Err(reason) => results[at] = Err(reason),
+                },
+            }
+        }
+        dropped
     }
 
     /// Settles the additions that found something of the same key: ours from an earlier life is replaced, somebody else's

@@ -46,9 +46,13 @@ impl PathSource {
         }
     }
 
-    /// Whether its way is found through other routes.
-    pub(in crate::bgp) fn has_next_hop(&self) -> bool {
-        matches!(self, Self::Bgp(..) | Self::Static(Some(_)))
+    /// What its way is found by, through other routes.
+    pub(in crate::bgp) fn next_hop(&self) -> Option<IpAddr> {
+        match self {
+            Self::Bgp(_, attributes) => Some(attributes.next_hop),
+            Self::Static(gateway) => gateway.as_ref().map(|gateway| **gateway),
+            Self::Direct(_) | Self::Kernel(_) => None,
+        }
     }
 
     /// BIRD's preference (calico-behaviour 7.1).

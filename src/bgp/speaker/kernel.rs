@@ -26,14 +26,27 @@ impl Speaker {
             let learned: Vec<EntryId> = self
                 .rib
                 .iter()
-                .filter(|(_, entry)| entry.paths.iter().any(|path| path.source.has_next_hop()))
+                .filter(|(_, entry)| entry.paths.iter().any(|path| path.source.next_hop().is_some()))
                 .map(|(id, _)| id)
                 .collect();
             for id in learned {
                 self.rib.mark(id);
+                let next_hop = self.selected(id).and_then(PathSource::next_hop);
+                if next_hop.is_some_and(|next_hop| changes.rerouted.contains(&next_hop)) {
+                    self.rerouted.insert(id);
+                }
             }
         }
         self.check_installed(snapshot, actions);
+    }
+
+    /// Forgets next hops that no route has any more, now and then.
+    pub(super) fn forget_next_hops(&mut self) {
+        if self.next_hops.is_crowded() {
+            let paths = self.rib.iter().flat_map(|(_, entry)| entry.paths.iter());
+            let used = paths.filter_map(|path| path.source.next_hop()).collect();
+            self.next_hops.sweep(&used);
+        }
     }
 
     /// The kernel did not take our route to `dst`.

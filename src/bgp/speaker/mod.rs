@@ -28,7 +28,7 @@ use super::next_hop::NextHops;
 use super::peer::{Effects, Output, Peer, rejection};
 use super::policy::local_routes;
 use super::reach::Audience;
-use super::rib::{FibHop, LocRib, Marked};
+use super::rib::{EntryId, FibHop, LocRib, Marked};
 use super::timers::Jitter;
 use super::view::State;
 use super::wire::Interner;
@@ -57,9 +57,12 @@ pub struct Speaker {
     hops: HashSet<Arc<FibHop>, FxBuildHasher>,
     /// Peers that are Established, by [`Reach`](super::reach::Reach).
     up: [Vec<PeerId>; 3],
-    audience: Audience,
     /// How many of them get every path (RFC 7911).
     all_paths: usize,
+    /// Whom a route can get to at all.
+    audience: Audience,
+    /// Entries whose selected path leads out of another interface than the peers were last told to see, which policy may look at.
+    rerouted: HashSet<EntryId, FxBuildHasher>,
     /// What some prefixes come to for a peer, as long as nothing has changed.
     rounds: VecDeque<Arc<Round>>,
     /// Shutdown came: the kernel keeps what it has (BIRD's `persist`, calico-behaviour 3.2).
@@ -96,6 +99,7 @@ impl Speaker {
             hops: HashSet::default(),
             up: Default::default(),
             all_paths: 0,
+            rerouted: HashSet::default(),
             rounds: VecDeque::new(),
             ended: false,
             recovery: None,
@@ -312,6 +316,8 @@ impl Speaker {
             self.install(*id, &mut fib);
         }
         self.tell_peers(&marked, &mut told);
+        self.rerouted.clear();
+        self.forget_next_hops();
         for Marked { id, .. } in &marked {
             self.rib.free_if_unused(*id);
         }

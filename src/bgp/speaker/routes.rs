@@ -231,12 +231,15 @@ impl Speaker {
         let mut rest = marked;
         while let Some(Marked { id, before }) = rest.first() {
             let (before, now) = (before.as_ref(), self.selected(*id).cloned());
+            let rerouted = self.rerouted.contains(id);
             let alike = |other: &&Marked| {
-                is_same(before, other.before.as_ref()) && is_same(now.as_ref(), self.selected(other.id))
+                is_same(before, other.before.as_ref())
+                    && is_same(now.as_ref(), self.selected(other.id))
+                    && rerouted == self.rerouted.contains(&other.id)
             };
             let run;
             (run, rest) = rest.split_at(rest.iter().take_while(alike).count().max(1));
-            self.tell_change(run, before, now.as_ref(), told);
+            self.tell_change(run, before, now.as_ref(), rerouted, told);
         }
     }
 
@@ -246,11 +249,12 @@ impl Speaker {
         run: &[Marked],
         before: Option<&PathSource>,
         now: Option<&PathSource>,
+        rerouted: bool,
         told: &mut BTreeSet<PeerId>,
     ) {
         // What was selected before is one of the paths that there were before.
         let first = run.iter().map(|Marked { id, .. }| self.update_reach(*id)).min().unwrap_or(u8::MAX);
-        let unchanged = is_same(before, now);
+        let unchanged = is_same(before, now) && !rerouted;
         if unchanged && self.all_paths == 0 {
             return;
         }
@@ -276,7 +280,7 @@ impl Speaker {
         }
     }
 
-    /// The first group of peers that the entry's paths get to, or got to when this was last asked.
+    /// Notes the first group of peers that the entry's paths get to; that, or the one noted before if it came earlier.
     fn update_reach(&mut self, id: EntryId) -> u8 {
         let prefix = self.rib.prefix(id);
         let paths = self.rib.get(id).into_iter().flat_map(|entry| entry.paths.iter());

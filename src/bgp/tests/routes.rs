@@ -8,10 +8,10 @@ use ipnet::IpNet;
 
 use super::hand::{Hand, LOCAL, announce, encoded, internal, keepalive, local, open, withdraw};
 use super::{TestNode, calico_timers, kernel, node, speaker_config};
-use crate::bgp::event::Event;
+use crate::bgp::event::{Event, KernelSnapshot};
 use crate::bgp::view::State;
 use crate::bgp::wire::{AsPath, AsSegment, Attributes, Family, RefreshKind, encode_end_of_rib, encode_route_refresh};
-use crate::net::{Asn, IfName};
+use crate::net::{Asn, Filter, FilterRule, IfName};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
 
@@ -303,4 +303,47 @@ fn what_a_peer_was_told_is_shown_with_the_attributes_that_it_was_told_with() {
         lines,
         ["10.244.1.0/26 static1 [64512] 172.18.0.2 None", "10.244.2.0/26 Mesh_172_18_0_3 [64512] 172.18.0.2 None"]
     );
+}
+
+/// A namespace in which 10.9.0.0/16 is reached over `dev`.
+fn over(dev: &str) -> KernelSnapshot {
+    let mut snapshot = kernel(ADDRESS, &[&format!("10.9.0.0/16 via 172.18.0.1 dev {dev} proto static")]);
+    snapshot.interfaces.push((IfName::eth(1), vec!["172.19.0.2/16".parse().unwrap()]));
+    snapshot.interfaces.push((IfName::new("vxlan.calico").unwrap(), vec!["10.250.1.0/32".parse().unwrap()]));
+    snapshot
+}
+
+#[test]
+fn a_filter_by_interface_is_asked_again_when_the_way_changes() {
+    let peers = [internal_peer(), external_peer()];
+    let mut config = speaker_config(&local(), &peers, calico_timers(), false);
+    let eth1 = FilterRule { accept: true, interface: Some("eth1".into()), ..FilterRule::default() };
+    config.peers[1].export_filters = vec![Filter { name: "eth1".into(), rules: vec![eth1, FilterRule::default()] }];
+    let mut hand = Hand::with(config);
+    hand.start();
+    let [inside, outside] = peers.each_ref().map(|peer| hand.establish(peer));
+    hand.event(Event::Kernel(over("eth0")));
+    hand.receive(inside, &announce(&internal("10.9.1.1"), &["10.244.2.0/26"]));
+    hand.sent();
+    hand.event(Event::Kernel(over("eth1")));
+    // The kernel's route goes that way, too.
+    assert_eq!(hand.sent_on(outside), ["+10.9.0.0/16", "+10.244.2.0/26"]);
+    hand.event(Event::Kernel(over("eth0")));
+    assert_eq!(hand.sent_on(outside), ["-10.244.2.0/26 -10.9.0.0/16"]);
+}
+
+#[test]
+fn a_static_route_that_comes_to_lead_into_a_tunnel_is_taken_back_from_internal_peers() {
+    let peers = [internal_peer(), external_peer()];
+    let mut config = speaker_config(&local(), &peers, calico_timers(), false);
+    config.reachable_by = vec![("10.244.9.9/32".parse().unwrap(), "10.9.1.1".parse().unwrap())];
+    let mut hand = Hand::with(config);
+    hand.start();
+    hand.event(Event::Kernel(over("eth0")));
+    let [inside, _] = peers.each_ref().map(|peer| hand.establish(peer));
+    assert!(hand.sent_on(inside).iter().any(|sent| sent.contains("+10.244.9.9/32")));
+    hand.event(Event::Kernel(over("vxlan.calico")));
+    assert_eq!(hand.sent_on(inside), ["-10.244.9.9/32"]);
+    hand.event(Event::Kernel(over("eth0")));
+    assert_eq!(hand.sent_on(inside), ["+10.244.9.9/32"]);
 }

@@ -134,7 +134,7 @@ pub(in crate::fabric) fn get_addresses() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetAddress(AddressMessage::default())
 }
 
-/// A request for the IPv4 routes of table main, of every type: the builder's default type would hide blackholes.
+/// A request for the routes of `family` in table main, of every type: the builder's default type would hide blackholes.
 pub(in crate::fabric) fn get_routes(family: AddressFamily) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
