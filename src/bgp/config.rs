@@ -92,8 +92,8 @@ pub struct PeerConfig {
     /// Announces extended messages (RFC 8654): where the peer does, too, a message may have 65,535 bytes. Calico's BIRD does not
     /// (calico-behaviour 7.1).
     pub extended_messages: bool,
-    /// Announces ADD-PATH, both ways (RFC 7911): where the peer does, too, it gets every path and not only the
-    /// selected one. Calico's BIRD does (calico-behaviour 7.1).
+    /// Announces ADD-PATH, both ways (RFC 7911): where the peer does, too, it gets every path and not only the selected one. Calico's
+    /// BIRD does (calico-behaviour 7.1).
     pub add_path: bool,
     /// It is not to come up: that is what the lab shows.
     pub expected_down: bool,

@@ -2,7 +2,7 @@
 
 use super::EntryId;
 
-/// A set of [`EntryId`]s. Empty, it owns no memory.
+/// A set of [`EntryId`]s. As long as it is new, it owns no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::bgp) struct IdSet {
     words: Vec<u64>,

@@ -13,7 +13,7 @@ use crate::bgp::rib::{EntryId, PathSource};
 use crate::bgp::view::State;
 use crate::bgp::wire::{self, Attributes, Context, Nlri, RefreshKind};
 
-/// Prefixes looked at for one round of UPDATEs: enough to fill messages, few enough not to exceed a driver's buffer by much.
+/// Prefixes looked at for one round of UPDATEs, and at most a word of [`IdSet`](crate::bgp::rib::IdSet) more: enough to fill messages, few enough not to exceed a driver's buffer by much.
 const ROUND: usize = 2048;
 
 impl Speaker {
@@ -54,7 +54,7 @@ impl Speaker {
             .is_some_and(|session| session.has_control() || (session.state == State::Established && pending))
     }
 
-    /// One round: a marker, or the UPDATEs of up to [`ROUND`] prefixes. False once nothing waits.
+    /// One round: a marker, or the UPDATEs of about [`ROUND`] prefixes. False once nothing waits.
     fn transmit_round(&mut self, target: &ExportPeer<'_>, context: &Context, out: &mut BytesMut) -> bool {
         let family = self.config.family;
         let peer = &mut self.peers[target.id.0 as usize];

@@ -56,9 +56,7 @@ impl Context {
             Family::Ipv6Unicast => self.add_path_send_v6,
         }
     }
-}
 
-impl Context {
     /// Notes in which directions path identifiers were negotiated for `family`.
     pub(in crate::bgp) fn set_add_path(&mut self, family: Family, mode: AddPathMode) {
         let (receive, send) = match family {
