@@ -31,8 +31,8 @@ const SPEAKER: &str = "bench-table-speaker";
 const PEERS: &str = "bench-table-peers";
 /// How many are told.
 const RECEIVERS: usize = 10;
-/// When a candidate that gets nowhere is given up.
-const PATIENCE: Duration = Duration::from_secs(550);
+/// When a candidate that gets nowhere is given up, and its figures left out.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// One run's figures.
 #[derive(Clone, Copy)]
@@ -76,30 +76,42 @@ fn main() {
         let mut figures: Vec<Vec<Figures>> = candidates.iter().map(|_| Vec::new()).collect();
         for run in 1..=runs {
             for (candidate, figures) in candidates.iter().zip(&mut figures) {
+                if figures.len() + 1 < run {
+                    // It was given up before.
+                    continue;
+                }
                 eprintln!("{prefixes} prefixes to {receivers} peers, {}, run {run} of {runs}", candidate.name());
-                figures.push(measure(*candidate, prefixes, receivers));
+                match measure(*candidate, prefixes, receivers) {
+                    Some(run) => figures.push(run),
+                    None => eprintln!("{} is not done after {} s", candidate.name(), PATIENCE.as_secs()),
+                }
             }
         }
         for (name, figure) in FIGURES.into_iter().filter(|(name, _)| receivers > 0 || !name.contains("passed")) {
-            let medians: Vec<f64> = figures.iter().map(|runs| median(runs, figure)).collect();
-            let values = medians.iter().map(|value| format!("{value:.2}"));
-            let ratios = medians[1..].iter().map(|other| format!("{:.2}", medians[0] / other));
+            let medians: Vec<Option<f64>> = figures.iter().map(|runs| median(runs, figure)).collect();
+            let cell = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+            let values = medians.iter().copied().map(cell);
+            let ratio = |other: &Option<f64>| Some(medians[0]? / (*other)?);
+            let ratios = medians[1..].iter().map(|other| cell(ratio(other)));
             let row = [prefixes.to_string(), receivers.to_string(), name.to_owned()];
             table.add_row(row.into_iter().chain(values).chain(ratios));
         }
     }
     println!("{table}");
-    println!("medians of {runs} runs, in turn; times from the first byte of the first UPDATE");
+    println!(
+        "medians of {runs} runs, in turn; times from the first byte of the first UPDATE; -: not done after {} s",
+        PATIENCE.as_secs()
+    );
 }
 
-fn median(runs: &[Figures], figure: Figure) -> f64 {
+fn median(runs: &[Figures], figure: Figure) -> Option<f64> {
     let mut values: Vec<f64> = runs.iter().map(figure).collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied()
 }
 
-/// Has `candidate` take `prefixes` from one peer and tell them to `receivers` others.
-fn measure(candidate: Candidate, prefixes: usize, receivers: usize) -> Figures {
+/// Has `candidate` take `prefixes` from one peer and tell them to `receivers` others; `None` if it is given up.
+fn measure(candidate: Candidate, prefixes: usize, receivers: usize) -> Option<Figures> {
     let namespaces = Namespaces::new(receivers);
     let mut process = Process::start(candidate, receivers);
     let updates = peer::updates(prefixes);
@@ -120,20 +132,25 @@ fn measure(candidate: Candidate, prefixes: usize, receivers: usize) -> Figures {
     let started = Instant::now();
     let sender = thread::spawn(move || peer::inject(injector, &updates));
     while process.received() < prefixes {
-        assert!(started.elapsed() < PATIENCE, "{} has not taken {prefixes} prefixes", candidate.name());
+        if started.elapsed() > PATIENCE {
+            return None;
+        }
         thread::sleep(Duration::from_millis(10));
     }
     let received = started.elapsed().as_secs_f64();
     let mut passed_on = 0.0_f64;
     for _ in 0..receivers {
-        let at = counts.recv_timeout(PATIENCE).ok().flatten();
+        let at = match counts.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
+            Err(mpsc::RecvTimeoutError::Timeout) => return None,
+            at => at.ok().flatten(),
+        };
         let at = at.unwrap_or_else(|| panic!("{} has not told every peer every prefix", candidate.name()));
         passed_on = passed_on.max((at - started).as_secs_f64());
     }
     let figures = Figures { received, passed_on, cpu: process.cpu() - cpu, mebibytes: process.peak() };
     drop(process);
     drop(sender.join().expect("the injector sends everything"));
-    figures
+    Some(figures)
 }
 
 /// Two namespaces and a cable, for one run. Their end, also by a panic, is their removal.
