@@ -8,14 +8,19 @@ use super::bench::Bench;
 use super::say;
 use crate::cluster::{until, until_none};
 
-/// TCP MD5: signed throughout with the same key; with another one, and with none at one end, nothing.
-pub(super) fn md5(daemon: ExternalSpeaker) {
-    let mut bench = Bench::start("md5", daemon, ", password = \"s3cret\"", |_| {});
+/// Both have each other's network, and the capture shows it.
+fn exchange(bench: &mut Bench) {
     until("both say Established", || bench.established());
     until("we have their network", || bench.path(THEIRS).is_some());
     bench.our_route("add");
     until("they have our network", || bench.heard(OURS).is_some());
     bench.capture.stop_after(&["bgp.nlri_prefix == 10.8.1.0"]);
+}
+
+/// TCP MD5: signed throughout with the same key; with another one, and with none at one end, nothing.
+pub(super) fn md5(daemon: ExternalSpeaker) {
+    let mut bench = Bench::start("md5", daemon, ", password = \"s3cret\"", |_| {});
+    exchange(&mut bench);
     for source in ["10.7.0.1", "10.7.0.2"] {
         let of = |more: &str| bench.capture.tshark(&format!("tcp.port == 179 && ip.src == {source} && {more}"), &[]);
         assert!(!of("tcp.options.md5").is_empty(), "{source} signs nothing");
@@ -46,11 +51,7 @@ pub(super) fn md5(daemon: ExternalSpeaker) {
 /// GTSM: packets of 255 both ways; from an end without it, nothing gets in.
 pub(super) fn gtsm(daemon: ExternalSpeaker) {
     let mut bench = Bench::start("ttl", daemon, ", ttlSecurity = 1", |_| {});
-    until("both say Established", || bench.established());
-    until("we have their network", || bench.path(THEIRS).is_some());
-    bench.our_route("add");
-    until("they have our network", || bench.heard(OURS).is_some());
-    bench.capture.stop_after(&["bgp.nlri_prefix == 10.8.1.0"]);
+    exchange(&mut bench);
     for source in ["10.7.0.1", "10.7.0.2"] {
         // A kernel refuses a connection that nobody listens for yet with its own TTL.
         assert_eq!(bench.ttls(source, " && tcp.flags.reset == 0").into_iter().collect::<Vec<_>>(), ["255"], "{source}");
